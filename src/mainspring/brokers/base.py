@@ -1,0 +1,237 @@
+"""The contract: what a store must do to be a broker. Memory is its specification, one test suite checks them all."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from mainspring import job as machine
+from mainspring.clock import Clock
+from mainspring.exceptions import BrokerRefused, Quarantined, WorkerCrashed
+from mainspring.job import Job
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerInfo:
+    """One living worker process as the store knows it; `beat` only ever grows."""
+
+    id: str
+    beat: int = 0
+    started_at: int = 0
+    beat_at: int = 0
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """How many jobs of one queue are in one state, and when the oldest of them was enqueued."""
+
+    queue_name: str
+    state: str
+    number: int
+    oldest: int | None = None
+
+
+class Listener(Protocol):
+    """
+    Waits for news of work on one connection of its own.
+
+    Where `fileno` gives a number it becomes readable when there may be news; where it gives None, ask `has_news`
+    every `interval` seconds. `has_news` never blocks, takes in what has come, and may be wrong only by saying yes.
+    """
+
+    interval: float
+
+    def fileno(self) -> int | None: ...
+    def has_news(self) -> bool: ...
+    def close(self) -> None: ...
+
+
+class Broker(ABC):
+    """
+    Stores jobs and hands each to one worker at a time.
+
+    Every verb is safe under any number of threads and processes. Verbs raise BrokerUnavailable when the store cannot
+    be reached; what was not acknowledged may or may not have happened, and asking again is safe.
+    """
+
+    # Does a push take part in the caller's open transaction?
+    is_transactional: bool = False
+    # Can other processes reach the same jobs?
+    is_shared: bool = True
+
+    def __init__(self, alias: str, clock: Clock | None = None) -> None:
+        self.alias = alias
+        self.clock = clock or Clock()
+
+    # What must be written for each store.
+
+    @abstractmethod
+    def push(self, jobs: Sequence[Job], *, once: bool = False) -> None:
+        """
+        Store new jobs in one go, all or none, and wake a worker once they can be seen.
+
+        `once` leaves out every job whose id the store already holds, live or ended; without it the ids must be new.
+        Raise BrokerRefused when the store will not take a value.
+        """
+
+    @abstractmethod
+    def claim(
+        self, worker_id: str, queues: Collection[str] | None, limit: int, skip_tasks: Collection[str] = ()
+    ) -> list[Job]:
+        """
+        Take up to `limit` ready jobs for `worker_id`, highest priority first, oldest first, and return them.
+
+        `queues` None means every queue. Jobs of the task paths in `skip_tasks` are left where they are. All jobs of
+        one claim share a fresh token. A claim holds until it is settled or its worker is found dead.
+        """
+
+    @abstractmethod
+    def settle(self, jobs: Sequence[Job]) -> set[str]:
+        """
+        Store what became of claimed jobs (ended, ready or deferred again) and return the ids that were accepted.
+
+        Each job carries the token of its claim; a job that no longer runs under that token is left alone and not
+        accepted. A repeat of an accepted write is accepted again while its outcome is still there: the reply to
+        the first may have been lost. Raise BrokerRefused, with nothing stored, when the store will not take a value.
+        """
+
+    @abstractmethod
+    def held_by(self, worker_ids: Collection[str], limit: int) -> list[Job]:
+        """Return up to `limit` running jobs that these workers have claimed."""
+
+    @abstractmethod
+    def promote(self, limit: int) -> int | None:
+        """Make up to `limit` due jobs ready; return the moment at which the next one falls due, None if none waits."""
+
+    @abstractmethod
+    def cancel(self, ids: Collection[str]) -> list[Job]:
+        """End those of the jobs that nobody runs as cancelled, and return them as they ended."""
+
+    @abstractmethod
+    def get(self, id: str) -> Job | None:
+        """Return the job, live or ended, or None."""
+
+    @abstractmethod
+    def search(
+        self,
+        *,
+        states: Collection[str] | None = None,
+        queue_name: str | None = None,
+        task_path: str | None = None,
+        limit: int = 100,
+        before_id: str | None = None,
+    ) -> list[Job]:
+        """Return jobs newest first; `before_id` (the last id of one page) gives the next page."""
+
+    @abstractmethod
+    def counts(self, ended_since: int) -> list[Count]:
+        """Count live jobs by queue and state, and the ended ones that ended at `ended_since` or later."""
+
+    @abstractmethod
+    def prune(self, states: Collection[str], before: int, limit: int, *, dry_run: bool = False) -> int:
+        """Delete up to `limit` jobs that ended in `states` earlier than `before`; return how many (would) go."""
+
+    @abstractmethod
+    def beat(self, workers: Sequence[WorkerInfo]) -> list[WorkerInfo]:
+        """
+        Record that these workers live and return every worker that the store knows.
+
+        Each call raises the `beat` of each of `workers` and sets the Clock by the store's own time.
+        """
+
+    @abstractmethod
+    def leave(self, worker_ids: Collection[str]) -> None:
+        """Forget workers that have ended; what they still hold must have been settled before."""
+
+    @abstractmethod
+    def workers(self) -> list[WorkerInfo]:
+        """Return every worker that the store knows."""
+
+    @abstractmethod
+    def wait_for(self, id: str, timeout: float) -> Job | None:
+        """Wait up to `timeout` seconds for the job to end, without polling the store busily; return it as it is."""
+
+    @abstractmethod
+    def listen(self) -> Listener:
+        """Return a new Listener that hears of jobs pushed, put back or made ready by anyone."""
+
+    @abstractmethod
+    def wake(self) -> None:
+        """Tell about one listening worker that there is work; harmless when there is none."""
+
+    @abstractmethod
+    def check(self) -> None:
+        """Raise BrokerUnavailable, with the way out in its text, unless the store can be used now."""
+
+    def close(self) -> None:  # noqa: B027 - not every store has something to close
+        """Give back what this thread holds of the store."""
+
+    # What follows from it.
+
+    def settle_each(self, jobs: Sequence[Job]) -> tuple[set[str], list[tuple[Job, BrokerRefused]]]:
+        """
+        Settle jobs of which one may hold a value that the store refuses, without losing the others.
+
+        Return the accepted ids and the refused jobs, each with its reason. A refused batch is halved until the
+        culprit stands alone.
+        """
+        if not jobs:
+            return set(), []
+        try:
+            return self.settle(jobs), []
+        except BrokerRefused as error:
+            if len(jobs) == 1:
+                return set(), [(jobs[0], error)]
+        middle = len(jobs) // 2
+        accepted, refused = self.settle_each(jobs[:middle])
+        more_accepted, more_refused = self.settle_each(jobs[middle:])
+        return accepted | more_accepted, refused + more_refused
+
+    def rescue(
+        self,
+        worker_ids: Collection[str],
+        *,
+        max_crashes: int,
+        started: Collection[str] | None = None,
+        was_killed: bool = False,
+        reason: str = "The worker process died while it ran this job.",
+        batch: int = 256,
+    ) -> list[Job]:
+        """
+        Take back everything that dead workers hold and return the jobs as they now are.
+
+        `started` are the ids of jobs that were running when their worker died; None means that nobody knows, so all
+        may have been. Those are charged with a crash (or, when the process `was_killed` on purpose, an interruption)
+        and the others go back as if never claimed. Each write carries the token of the claim, so a job that was
+        settled meanwhile is left alone. A job's own `max_crashes` goes before the one given here.
+        """
+        moved: list[Job] = []
+        while held := self.held_by(worker_ids, batch):
+            after = [self._rescued(job, started, was_killed, max_crashes, reason) for job in held]
+            accepted = self.settle(after)
+            moved += [job for job in after if job.id in accepted]
+        if moved:
+            self.wake()
+        return moved
+
+    def _rescued(
+        self, job: Job, started: Collection[str] | None, was_killed: bool, max_crashes: int, reason: str
+    ) -> Job:
+        if started is not None and job.id not in started:
+            return machine.release(job)
+        max_crashes = max_crashes if job.max_crashes is None else job.max_crashes
+        if was_killed and max_crashes > 0:
+            return machine.interrupt(job)
+        is_last = job.crashes + 1 >= max_crashes
+        at = self.clock.moment()
+        path = f"{WorkerCrashed.__module__}.{(Quarantined if is_last else WorkerCrashed).__qualname__}"
+        error = machine.error_entry(
+            path,
+            f"{reason} This was crash {job.crashes + 1} of at most {max_crashes}.",
+            worker_id=job.worker_id,
+            attempt=job.attempts + 1,
+            started_at=job.last_attempted_at,
+            finished_at=at,
+        )
+        return machine.crash(job, error, at, max_crashes)

@@ -1,0 +1,210 @@
+"""The broker in memory: the state machine as it stands, and the specification of every other broker."""
+
+import heapq
+import socket
+import threading
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import replace
+
+from mainspring import job as machine
+from mainspring.brokers.base import Broker, Count, Listener, WorkerInfo
+from mainspring.clock import Clock
+from mainspring.job import IDLE, Job, State
+
+
+class MemoryBroker(Broker):
+    """Keeps jobs in this process; they end with it. For tests and for trying things out."""
+
+    is_shared = False
+
+    def __init__(self, alias: str, clock: Clock | None = None) -> None:
+        super().__init__(alias, clock)
+        self._jobs: dict[str, Job] = {}
+        self._workers: dict[str, WorkerInfo] = {}
+        self._changed = threading.Condition()
+        self._listeners: set[MemoryListener] = set()
+
+    def push(self, jobs: Sequence[Job], *, once: bool = False) -> None:
+        with self._changed:
+            self._jobs.update((job.id, job) for job in jobs if not (once and job.id in self._jobs))
+        self.wake()
+
+    def claim(
+        self, worker_id: str, queues: Collection[str] | None, limit: int, skip_tasks: Collection[str] = ()
+    ) -> list[Job]:
+        token, at = machine.new_token(), self.clock.moment()
+        with self._changed:
+            ready = [
+                job
+                for job in self._in_states({State.READY})
+                if (queues is None or job.queue_name in queues) and job.task_path not in skip_tasks
+            ]
+            claimed = [
+                machine.claim(job, worker_id, token, at)
+                for job in heapq.nsmallest(limit, ready, key=lambda job: job.rank or 0)
+            ]
+            self._store(claimed)
+        return claimed
+
+    def settle(self, jobs: Sequence[Job]) -> set[str]:
+        with self._changed:
+            accepted = [job for job in jobs if self._is_held(job) or self._is_repeat(job)]
+            self._store(accepted)
+            self._changed.notify_all()
+        return {job.id for job in accepted}
+
+    def held_by(self, worker_ids: Collection[str], limit: int) -> list[Job]:
+        with self._changed:
+            return [job for job in self._in_states({State.RUNNING}) if job.worker_id in worker_ids][:limit]
+
+    def promote(self, limit: int) -> int | None:
+        now = self.clock.moment()
+        with self._changed:
+            deferred = sorted(self._in_states({State.DEFERRED}), key=lambda job: job.due_at or 0)
+            due = [job for job in deferred if (job.due_at or 0) <= now][:limit]
+            self._store(map(machine.promote, due))
+            waiting = deferred[len(due) :]
+        if due:
+            self.wake()
+        return waiting[0].due_at if waiting else None
+
+    def cancel(self, ids: Collection[str]) -> list[Job]:
+        at = self.clock.moment()
+        with self._changed:
+            found = [self._jobs[id] for id in ids if id in self._jobs]
+            cancelled = [machine.cancel(job, at) for job in found if job.state in IDLE]
+            self._store(cancelled)
+            self._changed.notify_all()
+        return cancelled
+
+    def get(self, id: str) -> Job | None:
+        return self._jobs.get(id)
+
+    def search(
+        self,
+        *,
+        states: Collection[str] | None = None,
+        queue_name: str | None = None,
+        task_path: str | None = None,
+        limit: int = 100,
+        before_id: str | None = None,
+    ) -> list[Job]:
+        with self._changed:
+            jobs = sorted(self._jobs.values(), key=lambda job: job.id, reverse=True)
+        return [
+            job
+            for job in jobs
+            if (states is None or job.state in states)
+            and (queue_name is None or job.queue_name == queue_name)
+            and (task_path is None or job.task_path == task_path)
+            and (before_id is None or job.id < before_id)
+        ][:limit]
+
+    def counts(self, ended_since: int) -> list[Count]:
+        counts: dict[tuple[str, str], Count] = {}
+        with self._changed:
+            for job in self._jobs.values():
+                if job.finished_at is None or job.finished_at >= ended_since:
+                    key = (job.queue_name, str(job.state))
+                    known = counts.get(key) or Count(*key, number=0, oldest=job.enqueued_at)
+                    oldest = min(known.oldest or job.enqueued_at, job.enqueued_at)
+                    counts[key] = Count(*key, number=known.number + 1, oldest=oldest)
+        return sorted(counts.values(), key=lambda count: (count.queue_name, count.state))
+
+    def prune(self, states: Collection[str], before: int, limit: int, *, dry_run: bool = False) -> int:
+        with self._changed:
+            old = [job for job in self._in_states(states) if job.finished_at is not None and job.finished_at < before]
+            old = sorted(old, key=lambda job: job.finished_at or 0)[:limit]
+            if not dry_run:
+                for job in old:
+                    del self._jobs[job.id]
+        return len(old)
+
+    def beat(self, workers: Sequence[WorkerInfo]) -> list[WorkerInfo]:
+        at = self.clock.moment()
+        with self._changed:
+            for worker in workers:
+                known = self._workers.get(worker.id, worker)
+                started_at = known.started_at or at
+                self._workers[worker.id] = replace(worker, beat=known.beat + 1, beat_at=at, started_at=started_at)
+            return list(self._workers.values())
+
+    def leave(self, worker_ids: Collection[str]) -> None:
+        with self._changed:
+            for worker_id in worker_ids:
+                self._workers.pop(worker_id, None)
+
+    def workers(self) -> list[WorkerInfo]:
+        with self._changed:
+            return list(self._workers.values())
+
+    def wait_for(self, id: str, timeout: float) -> Job | None:
+        with self._changed:
+            self._changed.wait_for(lambda: id not in self._jobs or State(self._jobs[id].state).is_end, timeout)
+            return self._jobs.get(id)
+
+    def listen(self) -> Listener:
+        listener = MemoryListener(self._listeners)
+        self._listeners.add(listener)
+        return listener
+
+    def wake(self) -> None:
+        with self._changed:
+            self._changed.notify_all()
+        for listener in list(self._listeners):
+            listener.ring()
+
+    def check(self) -> None:
+        """Memory is always there."""
+
+    def clear(self) -> None:
+        """Forget every job and worker."""
+        with self._changed:
+            self._jobs.clear()
+            self._workers.clear()
+
+    def _in_states(self, states: Collection[str]) -> list[Job]:
+        return [job for job in self._jobs.values() if job.state in states]
+
+    def _store(self, jobs: Iterable[Job]) -> None:
+        self._jobs.update((job.id, job) for job in jobs)
+
+    def _is_held(self, job: Job) -> bool:
+        stored = self._jobs.get(job.id)
+        return stored is not None and stored.state == State.RUNNING and stored.token == job.token
+
+    def _is_repeat(self, job: Job) -> bool:
+        stored = self._jobs.get(job.id)
+        return stored is not None and stored.state == job.state and stored.token == job.token
+
+
+class MemoryListener:
+    """Hears of work in this process by a pair of sockets, so that `select` can wait on it."""
+
+    interval = 60.0
+
+    def __init__(self, listeners: set["MemoryListener"]) -> None:
+        self._listeners = listeners
+        self._near, self._far = socket.socketpair()
+        self._near.setblocking(False)
+        self._far.setblocking(False)
+
+    def fileno(self) -> int:
+        return self._near.fileno()
+
+    def ring(self) -> None:
+        try:
+            self._far.send(b"!")
+        except (BlockingIOError, OSError):
+            return  # full means that it is ringing already; closed, that nobody listens any more
+
+    def has_news(self) -> bool:
+        try:
+            return bool(self._near.recv(4096))
+        except BlockingIOError:
+            return False
+
+    def close(self) -> None:
+        self._listeners.discard(self)
+        self._near.close()
+        self._far.close()

@@ -1,0 +1,64 @@
+"""Errors that a caller may want to tell apart."""
+
+
+class MainspringError(Exception):
+    """Base of every error that Mainspring raises on purpose."""
+
+
+class BrokerUnavailable(MainspringError):
+    """The store cannot be reached, or its tables are missing; trying again later may help."""
+
+
+class BrokerRefused(MainspringError):
+    """The store is there but refused one value: nothing of that statement was written."""
+
+
+class InvalidArguments(MainspringError, TypeError):
+    """A task was called with something that JSON cannot carry."""
+
+
+class InvalidOptions(MainspringError):
+    """TASKS[alias]["OPTIONS"] holds something that Mainspring cannot use."""
+
+
+class NotSentYet(MainspringError):
+    """A result was waited for inside the transaction that has yet to send its job."""
+
+
+class ResultTimeout(MainspringError, TimeoutError):
+    """A job did not end within the time that its caller would wait."""
+
+
+class JobFailed(MainspringError):
+    """A job that was waited for ended without success; the last error is in the message."""
+
+
+class UnknownTask(MainspringError):
+    """A stored path does not lead to a task in this project."""
+
+
+# The reasons below are never raised: they are the error class of a job that ended without running to its end.
+
+
+class WorkerCrashed(MainspringError):
+    """The process that ran the job died."""
+
+
+class Quarantined(MainspringError):
+    """The job ended because its worker died under it as often as the task allows."""
+
+
+class Cancelled(MainspringError):
+    """The job was cancelled before it ran."""
+
+
+class Retry(MainspringError):
+    """
+    Raise this inside a task to run the job again.
+
+    `delay` is seconds or a timedelta; without it the task's own backoff decides. The attempt counts.
+    """
+
+    def __init__(self, delay: object = None, reason: str = "") -> None:
+        super().__init__(reason or "The task asked to be run again.")
+        self.delay = delay

@@ -1,0 +1,246 @@
+"""The state machine: what a job is, the states it can be in, and every legal move between them."""
+
+import json
+import os
+import secrets
+import time
+import uuid
+from enum import StrEnum
+from typing import Any, NamedTuple
+
+MAX_KEPT = 50  # errors and worker ids kept on a job; the counts are columns of their own
+
+PRIORITY_HIGHEST = 100
+# A rank holds priority and time in one signed 64-bit number: 201 priorities above 52 bits of microseconds, which
+# last until the year 2112. One column in one index then gives "highest priority first, oldest first".
+TIME_BITS = 52
+
+
+class State(StrEnum):
+    """Where a job is in its life. The first five are live, the others are ends."""
+
+    DEFERRED = "deferred"
+    READY = "ready"
+    PARKED = "parked"
+    WAITING = "waiting"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    DISCARDED = "discarded"
+    EXPIRED = "expired"
+    QUARANTINED = "quarantined"
+
+    @property
+    def is_end(self) -> bool:
+        return self in ENDS
+
+
+IDLE = frozenset({State.DEFERRED, State.READY, State.PARKED, State.WAITING})
+LIVE = IDLE | {State.RUNNING}
+ENDS = frozenset(State) - LIVE
+# Every move that is legal; docs/explanation/state-machine.md draws this table.
+MOVES: dict[State, frozenset[State]] = {
+    State.DEFERRED: frozenset({State.READY, State.CANCELLED, State.DISCARDED}),
+    State.READY: frozenset({State.RUNNING, State.PARKED, State.CANCELLED, State.DISCARDED, State.EXPIRED}),
+    State.PARKED: frozenset({State.READY, State.CANCELLED, State.DISCARDED, State.EXPIRED}),
+    State.WAITING: frozenset({State.READY, State.DEFERRED, State.CANCELLED, State.DISCARDED}),
+    State.RUNNING: frozenset({State.READY, State.DEFERRED, State.PARKED}) | ENDS,
+} | {end: frozenset() for end in ENDS}
+
+
+class IllegalMove(Exception):
+    """A job was asked to make a move that its state does not allow."""
+
+
+class Job(NamedTuple):
+    """
+    One stored run of a task, exactly as a broker stores it.
+
+    Times are moments (microseconds since the epoch, UTC). `arguments`, `result`, `errors` and `worker_ids` are JSON
+    texts that nobody decodes before they are needed, so one bad row cannot spoil the reading of others. `token` stays
+    after a claim has ended: a write repeated because its reply was lost can then be told from one that came too late.
+    `max_crashes` None leaves the limit to whoever rescues.
+    """
+
+    id: str
+    state: str
+    queue_name: str
+    priority: int
+    task_path: str
+    arguments: str
+    enqueued_at: int
+    run_after: int | None = None
+    rank: int | None = None
+    due_at: int | None = None
+    token: int | None = None
+    worker_id: str = ""
+    attempts: int = 0
+    crashes: int = 0
+    interruptions: int = 0
+    max_crashes: int | None = None
+    errors: str = "[]"
+    worker_ids: str = "[]"
+    result: str | None = None
+    started_at: int | None = None
+    last_attempted_at: int | None = None
+    finished_at: int | None = None
+
+
+def new_id() -> str:
+    """Return a UUIDv7 (RFC 9562): 48 bits of milliseconds, then random bits."""
+    milliseconds = time.time_ns() // 1_000_000
+    value = (milliseconds & (1 << 48) - 1) << 80 | int.from_bytes(os.urandom(10))
+    value = value & ~(0xF << 76) | 0x7 << 76
+    value = value & ~(0x3 << 62) | 0x2 << 62
+    return str(uuid.UUID(int=value))
+
+
+def new_token() -> int:
+    """Return a fresh fencing token: 63 random bits, so that it fits a signed column and is never 0 twice in a row."""
+    return secrets.randbits(63) or 1
+
+
+def rank_of(priority: int, moment: int) -> int:
+    """Return the place in the line: lower is sooner, priority before time."""
+    return (PRIORITY_HIGHEST - priority) << TIME_BITS | moment
+
+
+def new_job(
+    *,
+    task_path: str,
+    arguments: str,
+    queue_name: str,
+    priority: int,
+    at: int,
+    run_after: int | None = None,
+    max_crashes: int | None = None,
+    id: str = "",
+) -> Job:
+    """Return a job that has just been enqueued: ready, or deferred when `run_after` is still to come."""
+    is_due = run_after is None or run_after <= at
+    return Job(
+        id=id or new_id(),
+        state=State.READY if is_due else State.DEFERRED,
+        queue_name=queue_name,
+        priority=priority,
+        task_path=task_path,
+        arguments=arguments,
+        enqueued_at=at,
+        run_after=run_after,
+        rank=rank_of(priority, at) if is_due else None,
+        due_at=None if is_due else run_after,
+        max_crashes=max_crashes,
+    )
+
+
+def promote(job: Job) -> Job:
+    """Make a deferred job ready; it lines up as if it had been enqueued when it fell due."""
+    assert job.due_at is not None
+    return _move(job, State.READY, rank=rank_of(job.priority, job.due_at), due_at=None)
+
+
+def claim(job: Job, worker_id: str, token: int, at: int) -> Job:
+    """Hand a ready job to a worker; every later write must carry `token`."""
+    return _move(job, State.RUNNING, worker_id=worker_id, token=token, last_attempted_at=at)
+
+
+def succeed(job: Job, result: str | None, started_at: int, at: int) -> Job:
+    return _end(job, State.SUCCEEDED, started_at, at, result=result)
+
+
+def fail(job: Job, error: dict[str, Any], started_at: int, at: int, state: State = State.FAILED) -> Job:
+    """End a running job without success; `error` is what `error_entry` returns."""
+    return _end(job, state, started_at, at, errors=_append(job.errors, error))
+
+
+def retry(job: Job, error: dict[str, Any], started_at: int, at: int, due_at: int) -> Job:
+    """Send a running job round again after an error; the attempt counts."""
+    is_due = due_at <= at
+    return _idle(
+        job,
+        State.READY if is_due else State.DEFERRED,
+        rank=rank_of(job.priority, max(due_at, 0)) if is_due else None,
+        due_at=None if is_due else due_at,
+        attempts=job.attempts + 1,
+        errors=_append(job.errors, error),
+        worker_ids=_append(job.worker_ids, job.worker_id),
+        started_at=job.started_at or started_at,
+        last_attempted_at=started_at,
+    )
+
+
+def release(job: Job) -> Job:
+    """Put a claimed job back in its old place; nothing is counted."""
+    was_tried = job.attempts or job.crashes or job.interruptions
+    return _idle(job, State.READY, last_attempted_at=job.last_attempted_at if was_tried else None)
+
+
+def interrupt(job: Job) -> Job:
+    """Put back a job that had started and was cut off through no fault of its own."""
+    return _idle(job, State.READY, interruptions=job.interruptions + 1)
+
+
+def crash(job: Job, error: dict[str, Any], at: int, max_crashes: int) -> Job:
+    """
+    Charge a running job with the death of its worker: it runs again, or is quarantined at crash `max_crashes`.
+
+    With `max_crashes` 0 the first crash is the last: the job runs at most once.
+    """
+    crashes = job.crashes + 1
+    errors = _append(job.errors, error)
+    if crashes >= max_crashes:
+        started_at = job.last_attempted_at or at
+        return _end(job, State.QUARANTINED, started_at, at, errors=errors, crashes=crashes, attempts=job.attempts)
+    return _idle(job, State.READY, crashes=crashes, errors=errors)
+
+
+def cancel(job: Job, at: int) -> Job:
+    """End a job that nobody runs."""
+    error = error_entry("mainspring.exceptions.Cancelled", "Cancelled before it ran.", finished_at=at)
+    return _move(job, State.CANCELLED, rank=None, due_at=None, finished_at=at, errors=_append(job.errors, error))
+
+
+def error_entry(exception_class_path: str, traceback: str, **facts: Any) -> dict[str, Any]:
+    """Return one line of a job's error history; `facts` are worker, attempt and times."""
+    return {"exception_class_path": exception_class_path, "traceback": traceback, **facts}
+
+
+def decode_list(text: str | None) -> list[Any]:
+    """Return a stored JSON list; what is not one reads as empty, so that a damaged row can still be shown."""
+    try:
+        value = json.loads(text or "[]")
+    except (ValueError, TypeError, RecursionError):
+        return []
+    return value if isinstance(value, list) else []
+
+
+def _end(job: Job, state: State, started_at: int, at: int, **changes: Any) -> Job:
+    changes.setdefault("attempts", job.attempts + 1)
+    return _move(
+        job,
+        state,
+        rank=None,
+        due_at=None,
+        worker_ids=_append(job.worker_ids, job.worker_id),
+        started_at=job.started_at or started_at,
+        last_attempted_at=started_at,
+        finished_at=at,
+        **changes,
+    )
+
+
+def _idle(job: Job, state: State, **changes: Any) -> Job:
+    return _move(job, state, worker_id="", **changes)
+
+
+def _move(job: Job, state: State, **changes: Any) -> Job:
+    if state not in MOVES[State(job.state)]:
+        raise IllegalMove(f"Job {job.id} is {job.state}; it cannot become {state}.")
+    return job._replace(state=state, **changes)
+
+
+def _append(text: str, value: Any) -> str:
+    if text == "[]":
+        return json.dumps([value])
+    return json.dumps([*decode_list(text), value][-MAX_KEPT:])
