@@ -72,7 +72,7 @@ class Broker(ABC):
         Store new jobs in one go, all or none, and wake a worker once they can be seen.
 
         `once` leaves out every job whose id the store already holds, live or ended; without it the ids must be new.
-        Raise BrokerRefused when the store will not take a value.
+        Raise BrokerRefused when the store will not take a value, or holds a live job under one of the ids.
         """
 
     @abstractmethod
@@ -92,8 +92,9 @@ class Broker(ABC):
         Store what became of claimed jobs (ended, ready or deferred again) and return the ids that were accepted.
 
         Each job carries the token of its claim; a job that no longer runs under that token is left alone and not
-        accepted. A repeat of an accepted write is accepted again while its outcome is still there: the reply to
-        the first may have been lost. Raise BrokerRefused, with nothing stored, when the store will not take a value.
+        accepted. A repeat of an accepted write (same token, state and counters as stored) is accepted again and
+        changes nothing: the reply to the first may have been lost. Raise BrokerRefused, with nothing stored, when
+        the store will not take a value.
         """
 
     @abstractmethod

@@ -9,6 +9,7 @@ from dataclasses import replace
 from mainspring import job as machine
 from mainspring.brokers.base import Broker, Count, Listener, WorkerInfo
 from mainspring.clock import Clock
+from mainspring.exceptions import BrokerRefused
 from mainspring.job import IDLE, Job, State
 
 
@@ -26,7 +27,13 @@ class MemoryBroker(Broker):
 
     def push(self, jobs: Sequence[Job], *, once: bool = False) -> None:
         with self._changed:
-            self._jobs.update((job.id, job) for job in jobs if not (once and job.id in self._jobs))
+            new: dict[str, Job] = {}
+            for job in jobs:
+                if job.id not in self._jobs:
+                    new.setdefault(job.id, job)
+            if len(new) < len(jobs) and not once:
+                raise BrokerRefused("There is a job with this id already; nothing was stored.")
+            self._store(new.values())
         self.wake()
 
     def claim(
@@ -48,10 +55,13 @@ class MemoryBroker(Broker):
 
     def settle(self, jobs: Sequence[Job]) -> set[str]:
         with self._changed:
-            accepted = [job for job in jobs if self._is_held(job) or self._is_repeat(job)]
-            self._store(accepted)
+            repeated = {job.id for job in jobs if self._is_repeat(job)}
+            moved = [job for job in jobs if self._is_held(job)]
+            self._store(moved)
             self._changed.notify_all()
-        return {job.id for job in accepted}
+        if any(job.state == State.READY for job in moved):
+            self.wake()
+        return repeated | {job.id for job in moved}
 
     def held_by(self, worker_ids: Collection[str], limit: int) -> list[Job]:
         with self._changed:
@@ -71,7 +81,7 @@ class MemoryBroker(Broker):
     def cancel(self, ids: Collection[str]) -> list[Job]:
         at = self.clock.moment()
         with self._changed:
-            found = [self._jobs[id] for id in ids if id in self._jobs]
+            found = [self._jobs[id] for id in dict.fromkeys(ids) if id in self._jobs]
             cancelled = [machine.cancel(job, at) for job in found if job.state in IDLE]
             self._store(cancelled)
             self._changed.notify_all()
@@ -175,7 +185,12 @@ class MemoryBroker(Broker):
 
     def _is_repeat(self, job: Job) -> bool:
         stored = self._jobs.get(job.id)
-        return stored is not None and stored.state == job.state and stored.token == job.token
+        return stored is not None and job.token is not None and _outcome(stored) == _outcome(job)
+
+
+def _outcome(job: Job) -> tuple[object, ...]:
+    # The counters tell a repeated retry from one that comes after the job was rescued: both end READY, same token.
+    return job.token, job.state, job.attempts, job.crashes, job.interruptions
 
 
 class MemoryListener:
