@@ -1,0 +1,99 @@
+"""Small tasks, made with the standard decorator as a project would."""
+
+import asyncio
+import threading
+
+import django
+
+from tests.app.models import Note
+
+if django.VERSION < (6, 0):
+    from django_tasks import task
+else:
+    from django.tasks import task
+
+
+@task
+def noop():
+    pass
+
+
+@task
+def add(a, b):
+    return a + b
+
+
+@task
+def echo(value):
+    return value
+
+
+@task
+def fail(message):
+    raise ValueError(message)
+
+
+@task
+def note(text):
+    """Write a row that outlives the task."""
+    return Note.objects.create(text=text).pk
+
+
+@task
+def note_then_fail(text):
+    Note.objects.create(text=text)
+    raise ValueError(text)
+
+
+@task
+def hang(seconds=3600):
+    """Block the thread without using the processor."""
+    threading.Event().wait(seconds)
+
+
+@task
+def leave(code=1):
+    """End the interpreter's thread as sys.exit() does."""
+    raise SystemExit(code)
+
+
+@task(takes_context=True)
+def attempt(context):
+    """Return the number of the attempt that this is."""
+    return context.attempt
+
+
+@task(queue_name="mail", priority=10)
+def mail(address):
+    return address
+
+
+@task(queue_name="slow", priority=-10)
+def slow(value):
+    return value
+
+
+@task
+async def async_noop():
+    pass
+
+
+@task
+async def async_echo(value):
+    await asyncio.sleep(0)
+    return value
+
+
+@task
+async def async_fail(message):
+    raise ValueError(message)
+
+
+@task
+async def async_note(text):
+    return (await Note.objects.acreate(text=text)).pk
+
+
+@task
+async def async_hang(seconds=3600):
+    await asyncio.sleep(seconds)

@@ -1,0 +1,37 @@
+import pytest
+from django.conf import settings
+from django.db import connections
+
+from tests import servers
+
+
+def pytest_report_header():
+    return f"database: {settings.DATABASE}" + (" (missing)" if settings.MISSING else "")
+
+
+def pytest_collection_modifyitems(items):
+    if settings.MISSING:
+        for item in items:
+            item.add_marker(pytest.mark.skip(reason=settings.MISSING))
+
+
+def pytest_terminal_summary(terminalreporter):
+    if settings.MISSING:
+        terminalreporter.write_line(f"!!! ALL TESTS SKIPPED. {settings.MISSING}", red=True, bold=True)
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup):
+    """Child processes with these settings use the databases that the tests have made."""
+    servers.share(connections)
+
+
+@pytest.fixture
+def server():
+    """The database server under test, to be stopped, restarted or killed; it runs again after the test."""
+    server = servers.running(settings.DATABASE)
+    if server is None:
+        pytest.skip("needs a database server that this process has started")
+    yield server
+    if not server.is_running():
+        server.start()
