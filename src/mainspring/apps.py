@@ -1,0 +1,9 @@
+"""Tells Django about Mainspring."""
+
+from django.apps import AppConfig
+
+
+class MainspringConfig(AppConfig):
+    name = "mainspring"
+    label = "mainspring"
+    verbose_name = "Mainspring"

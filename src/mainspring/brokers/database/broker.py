@@ -1,0 +1,167 @@
+"""The broker's verbs on a database: what is written, when, and who is told."""
+
+import json
+import time
+from collections.abc import Callable, Collection, Sequence
+from typing import Any, TypeVar
+
+from django.db import connections, transaction
+
+from mainspring import job as machine
+from mainspring.brokers.base import Broker, Count, Listener, WorkerInfo
+from mainspring.brokers.database import errors
+from mainspring.brokers.database.mysql import MySQL
+from mainspring.brokers.database.postgresql import PostgreSQL
+from mainspring.brokers.database.sqlite import SQLite
+from mainspring.brokers.database.store import Connection, Span, Store
+from mainspring.clock import SECOND, Clock
+from mainspring.exceptions import BrokerUnavailable
+from mainspring.job import ENDS, LIVE, Job, State
+
+T = TypeVar("T")
+
+STORES: dict[str, type[Store]] = {"postgresql": PostgreSQL, "sqlite": SQLite, "mysql": MySQL}
+SOON = 15 * SECOND
+
+
+class DatabaseBroker(Broker):
+    """Keeps jobs in the tables of one database, `using` being its alias in DATABASES."""
+
+    is_transactional = True
+
+    def __init__(self, alias: str, using: str = "default", clock: Clock | None = None) -> None:
+        super().__init__(alias, clock)
+        self.using = using
+        vendor = connections[using].vendor
+        if vendor not in STORES:
+            raise BrokerUnavailable(f"DATABASES[{using!r}]: Mainspring cannot keep jobs in {vendor}.")
+        self._store = STORES[vendor]()
+
+    def push(self, jobs: Sequence[Job], *, once: bool = False) -> None:
+        if not jobs:
+            return
+        self._run(self._store.push_once if once else self._store.push, jobs)
+
+    def claim(
+        self, worker_id: str, queues: Collection[str] | None, limit: int, skip_tasks: Collection[str] = ()
+    ) -> list[Job]:
+        if queues is None:
+            queues = self._run(self._store.queue_names)
+        if not queues or limit < 1:
+            return []
+        spans = [Span(name) for name in queues]
+        claimed = self._run(
+            self._store.claim, spans, limit, skip_tasks, worker_id, machine.new_token(), self.clock.moment()
+        )
+        return sorted(claimed, key=lambda job: job.rank or 0)
+
+    def settle(self, jobs: Sequence[Job]) -> set[str]:
+        if not jobs:
+            return set()
+        moved = self._run(self._store.settle, jobs)
+        if any(job.state == State.READY and job.id in moved for job in jobs):
+            self.wake()
+        others = {job.id: job for job in jobs if job.id not in moved}
+        if not others:
+            return moved
+        standing = self._run(self._store.standing, list(others))
+        return moved | {job.id for job in standing if _is_repeat(others[job.id], job)}
+
+    def held_by(self, worker_ids: Collection[str], limit: int) -> list[Job]:
+        return self._run(self._store.held_by, worker_ids, limit)
+
+    def promote(self, limit: int) -> int | None:
+        now = self.clock.moment()
+        due_at = self._run(self._store.next_due)
+        if due_at is None or due_at > now:
+            return due_at
+        self._run(self._store.promote, now, limit)
+        self.wake()
+        return self._run(self._store.next_due)
+
+    def cancel(self, ids: Collection[str]) -> list[Job]:
+        return self._run(self._cancel, ids)
+
+    def _cancel(self, connection: Connection, ids: Collection[str]) -> list[Job]:
+        with self._store.transaction(connection), connection.cursor() as cursor:
+            at = self.clock.moment()
+            cancelled = [machine.cancel(job, at) for job in self._store.lock_idle(cursor, ids)]
+            self._store.finish(cursor, cancelled)
+        return cancelled
+
+    def get(self, id: str) -> Job | None:
+        found = self._run(self._store.standing, [id])
+        return found[0] if found else None
+
+    def search(
+        self,
+        *,
+        states: Collection[str] | None = None,
+        queue_name: str | None = None,
+        task_path: str | None = None,
+        limit: int = 100,
+        before_id: str | None = None,
+    ) -> list[Job]:
+        return self._run(self._store.search, states, queue_name, task_path, limit, before_id)
+
+    def counts(self, ended_since: int) -> list[Count]:
+        return sorted(
+            (Count(*row) for row in self._run(self._store.counts, ended_since)),
+            key=lambda count: (count.queue_name, count.state),
+        )
+
+    def prune(self, states: Collection[str], before: int, limit: int, *, dry_run: bool = False) -> int:
+        pruned = 0
+        for state in states:
+            if pruned < limit:
+                pruned += self._run(self._store.prune, state, before, limit - pruned, dry_run)
+        return pruned
+
+    def beat(self, workers: Sequence[WorkerInfo]) -> list[WorkerInfo]:
+        at = self.clock.moment()
+        rows = [
+            (worker.id, worker.beat + 1, worker.started_at or at, at, json.dumps(worker.facts))
+            for worker in sorted(workers, key=lambda worker: worker.id)  # in one order, or two may deadlock
+        ]
+        if rows:
+            self._run(self._store.beat, rows)
+        self.clock.sync(self._run(self._store.moment))
+        return self.workers()
+
+    def leave(self, worker_ids: Collection[str]) -> None:
+        self._run(self._store.leave, worker_ids)
+
+    def workers(self) -> list[WorkerInfo]:
+        return [WorkerInfo(*row, facts=json.loads(facts)) for *row, facts in self._run(self._store.workers)]
+
+    def wait_for(self, id: str, timeout: float) -> Job | None:
+        deadline = time.monotonic() + timeout
+        while (job := self.get(id)) and job.state in LIVE and time.monotonic() < deadline:
+            time.sleep(0.05)
+        return job
+
+    def listen(self) -> Listener:
+        raise NotImplementedError
+
+    def wake(self) -> None:
+        pass
+
+    def check(self) -> None:
+        self._run(self._store.next_due)
+
+    def close(self) -> None:
+        connections[self.using].close()
+
+    def _run(self, verb: Callable[..., T], *arguments: Any) -> T:
+        return errors.run(connections[self.using], verb, *arguments)
+
+
+def _is_repeat(job: Job, stored: Job) -> bool:
+    """Is this the job as an earlier call has stored it?"""
+    return (job.token, job.state, job.attempts, job.crashes, job.interruptions) == (
+        stored.token,
+        stored.state,
+        stored.attempts,
+        stored.crashes,
+        stored.interruptions,
+    )

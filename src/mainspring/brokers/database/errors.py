@@ -1,0 +1,69 @@
+"""What an error of the database means to the caller of a broker."""
+
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, TypeVar
+
+from django.db import DatabaseError, DataError, IntegrityError, InterfaceError, OperationalError
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from mainspring.exceptions import BrokerRefused, BrokerUnavailable, MainspringError
+
+T = TypeVar("T")
+
+TRIES = 5
+# Deadlock and serialization failure of PostgreSQL; lock wait timeout and deadlock of MySQL.
+DEADLOCKS = {"40P01", "40001", 1205, 1213}
+# undefined_table and undefined_column of PostgreSQL; unknown table and column of MySQL.
+MISSING = {"42P01", "42703", 1146, 1054}
+# A text or packet that MySQL cannot store comes as OperationalError, which elsewhere means "try again".
+REFUSED = {1153, 1366}
+
+
+def run(connection: BaseDatabaseWrapper, verb: Callable[..., T], *arguments: Any) -> T:
+    """
+    Return `verb(connection, *arguments)`, tried again where the database chose it as the victim of a deadlock.
+
+    Inside a caller's transaction nothing is tried again: the transaction is gone, and only the caller can repeat it.
+    """
+    for last_try in range(1, TRIES + 1):
+        try:
+            return verb(connection, *arguments)
+        except (DatabaseError, InterfaceError, UnicodeError, OverflowError) as error:
+            if _code(error) in DEADLOCKS and last_try < TRIES and not connection.in_atomic_block:
+                continue
+            _drop_if_broken(connection, error)
+            raise translated(connection, error) from error
+    raise AssertionError("unreachable")
+
+
+def translated(connection: BaseDatabaseWrapper, error: Exception) -> MainspringError:
+    """Return the broker's error for one of the database or of its driver."""
+    place = f"DATABASES[{connection.alias!r}]"
+    if _code(error) in MISSING or "no such table" in str(error) or "no such column" in str(error):
+        return BrokerUnavailable(
+            f"{place}: the tables of Mainspring are missing or old; run `manage.py migrate"
+            f" --database {connection.alias}`. The database said: {error}"
+        )
+    # Drivers raise UnicodeError and OverflowError themselves for what cannot even be sent.
+    if isinstance(error, (DataError, IntegrityError, UnicodeError, OverflowError)) or _code(error) in REFUSED:
+        return BrokerRefused(f"{place} refused a value: {error}")
+    return BrokerUnavailable(f"{place}: {error}")
+
+
+def _code(error: Exception) -> Any:
+    """Return PostgreSQL's SQLSTATE or MySQL's number, or None."""
+    cause = error.__cause__
+    for name in ("sqlstate", "pgcode"):
+        if code := getattr(cause, name, None):
+            return code
+    return error.args[0] if error.args else None
+
+
+def _drop_if_broken(connection: BaseDatabaseWrapper, error: Exception) -> None:
+    """Close a connection that is lost, so that the next call opens a new one."""
+    if connection.in_atomic_block or connection.connection is None:
+        return
+    if isinstance(error, (OperationalError, InterfaceError)) and not connection.is_usable():
+        with suppress(DatabaseError, InterfaceError):
+            connection.close()

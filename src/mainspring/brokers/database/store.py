@@ -1,0 +1,280 @@
+"""What all databases do alike: plain SQL by the names in `tables.py`, on a connection of Django."""
+
+from collections.abc import Collection, Iterable, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, NamedTuple
+
+from django.db import transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from mainspring.brokers.database.tables import (
+    FINISHED,
+    FINISHED_COLUMNS,
+    JOB,
+    JOB_COLUMNS,
+    MUTABLE_COLUMNS,
+    WORKER,
+    WORKER_COLUMNS,
+)
+from mainspring.job import ENDS, LIVE, TIME_BITS, Job, State
+
+Connection = BaseDatabaseWrapper
+
+
+class Span(NamedTuple):
+    """A stretch of one queue's line: ranks from `low` up to, not including, `high`."""
+
+    queue_name: str
+    low: int = 0
+    high: int = 2**63 - 1
+
+
+class Store:
+    """
+    The statements of one kind of database; PostgreSQL, SQLite and MySQL say what they do differently.
+
+    A list is one parameter everywhere (`is_in`, `not_in`, `listed`), so each statement has one constant text.
+    No statement asks the database for the time, except `moment`.
+    """
+
+    quote = '"'  # MySQL 8 reserves the word `rank`
+    for_update = ""
+    skip_locked = ""
+    is_in: str
+    not_in: str
+    on_known_id_keep = "ON CONFLICT (id) DO NOTHING"
+    on_known_worker_update = (
+        "ON CONFLICT (id) DO UPDATE SET"
+        f" beat = {WORKER}.beat + 1, beat_at = excluded.beat_at, facts = excluded.facts"
+    )
+
+    def __init__(self) -> None:
+        self.job_columns = self.names(JOB_COLUMNS)
+        self.finished_columns = self.names(FINISHED_COLUMNS)
+        self.finished_as_job = ", ".join(
+            self.names([name]) if name in FINISHED_COLUMNS else "NULL" for name in JOB_COLUMNS
+        )
+        self.insert = f"INSERT INTO {JOB} ({self.job_columns}) VALUES ({_marks(JOB_COLUMNS)})"
+        self.insert_finished = (
+            f"INSERT INTO {FINISHED} ({self.finished_columns}) VALUES ({_marks(FINISHED_COLUMNS)})"
+        )
+        changes = ", ".join(f"{self.names([name])} = %s" for name in MUTABLE_COLUMNS)
+        self.update = f"UPDATE {JOB} SET {changes} WHERE id = %s"
+
+    def names(self, columns: Iterable[str], table: str = "") -> str:
+        return ", ".join(f"{table}{self.quote}{name}{self.quote}" for name in columns)
+
+    def listed(self, values: Collection[str]) -> Any:
+        """Return the parameter that `is_in` and `not_in` take."""
+        raise NotImplementedError
+
+    def transaction(self, connection: Connection) -> AbstractContextManager[Any]:
+        """Return a short transaction for writing, or a savepoint inside the caller's."""
+        return transaction.atomic(using=connection.alias)
+
+    # Jobs come and go.
+
+    def push(self, connection: Connection, jobs: Sequence[Job]) -> None:
+        if len(jobs) == 1:
+            with connection.cursor() as cursor:
+                cursor.execute(self.insert, jobs[0])
+        else:
+            with self.transaction(connection), connection.cursor() as cursor:
+                self.insert_many(cursor, jobs)
+
+    def push_once(self, connection: Connection, jobs: Sequence[Job]) -> None:
+        """Insert jobs whose id is neither live nor ended."""
+        ids = self.listed([job.id for job in jobs])
+        with self.transaction(connection), connection.cursor() as cursor:
+            self.insert_many(cursor, jobs, self.on_known_id_keep)
+            # Looking for ended ones first would miss a job that ends between the look and the insert.
+            cursor.execute(
+                f"DELETE FROM {JOB} WHERE id {self.is_in} AND id IN (SELECT id FROM {FINISHED} WHERE id {self.is_in})",
+                [ids, ids],
+            )
+
+    def insert_many(self, cursor: Any, jobs: Sequence[Job], on_conflict: str = "") -> None:
+        cursor.executemany(f"{self.insert} {on_conflict}", jobs)
+
+    def claim(
+        self,
+        connection: Connection,
+        spans: Sequence[Span],
+        limit: int,
+        skip_tasks: Collection[str],
+        worker_id: str,
+        token: int,
+        at: int,
+    ) -> list[Job]:
+        """Take up to `limit` ready jobs from these spans, lowest rank first, and return them in any order."""
+        raise NotImplementedError
+
+    def settle(self, connection: Connection, jobs: Sequence[Job]) -> set[str]:
+        """Write what became of jobs that still run under their token; return the ids that did."""
+        with self.transaction(connection), connection.cursor() as cursor:
+            cursor.execute(
+                f"SELECT id, token FROM {JOB} WHERE id {self.is_in} AND state = 'running' {self.for_update}",
+                [self.listed([job.id for job in jobs])],
+            )
+            held = set(cursor.fetchall())
+            moved = [job for job in jobs if (job.id, job.token) in held]
+            self.finish(cursor, [job for job in moved if job.state in ENDS])
+            self.put_back(cursor, [job for job in moved if job.state in LIVE])
+        return {job.id for job in moved}
+
+    def finish(self, cursor: Any, jobs: Sequence[Job]) -> None:
+        """Move ended jobs, locked by this transaction, to the finished ones."""
+        if jobs:
+            cursor.executemany(self.insert_finished, [_values(job, FINISHED_COLUMNS) for job in jobs])
+            cursor.execute(f"DELETE FROM {JOB} WHERE id {self.is_in}", [self.listed([job.id for job in jobs])])
+
+    def put_back(self, cursor: Any, jobs: Sequence[Job]) -> None:
+        """Store jobs, locked by this transaction, that live on."""
+        if jobs:
+            cursor.executemany(self.update, [(*_values(job, MUTABLE_COLUMNS), job.id) for job in jobs])
+
+    def standing(self, connection: Connection, ids: Collection[str]) -> list[Job]:
+        """Return these jobs as they are, live or ended."""
+        listed = self.listed(ids)
+        with connection.cursor() as cursor:
+            # Ended ones last, or a job that ends in between would be seen in neither table.
+            cursor.execute(f"SELECT {self.job_columns} FROM {JOB} WHERE id {self.is_in}", [listed])
+            live = _jobs(cursor)
+            cursor.execute(f"SELECT {self.finished_as_job} FROM {FINISHED} WHERE id {self.is_in}", [listed])
+            return list({job.id: job for job in [*live, *_jobs(cursor)]}.values())
+
+    def held_by(self, connection: Connection, worker_ids: Collection[str], limit: int) -> list[Job]:
+        with connection.cursor() as cursor:
+            cursor.execute(
+                f"SELECT {self.job_columns} FROM {JOB} WHERE worker_id {self.is_in} AND state = 'running' LIMIT %s",
+                [self.listed(worker_ids), limit],
+            )
+            return _jobs(cursor)
+
+    def lock_idle(self, cursor: Any, ids: Collection[str]) -> list[Job]:
+        """Return those of the jobs that nobody runs, locked until the transaction ends."""
+        cursor.execute(
+            f"SELECT {self.job_columns} FROM {JOB} WHERE id {self.is_in} AND state <> 'running' {self.for_update}",
+            [self.listed(ids)],
+        )
+        return _jobs(cursor)
+
+    def next_due(self, connection: Connection) -> int | None:
+        with connection.cursor() as cursor:
+            cursor.execute(f"SELECT min(due_at) FROM {JOB}")
+            due_at: int | None = cursor.fetchone()[0]
+            return due_at
+
+    def promote(self, connection: Connection, now: int, limit: int) -> None:
+        """Make up to `limit` due jobs ready."""
+        with self.transaction(connection), connection.cursor() as cursor:
+            cursor.execute(
+                f"SELECT id FROM {JOB} WHERE due_at <= %s ORDER BY due_at LIMIT %s {self.skip_locked}", [now, limit]
+            )
+            if ids := [id for (id,) in cursor.fetchall()]:
+                # In this order, as MySQL sets one column after the other.
+                cursor.execute(
+                    f"UPDATE {JOB} SET state = 'ready', {self.names(['rank'])} ="
+                    f" ((100 - CAST(priority AS {self.bigint})) << {TIME_BITS}) | due_at, due_at = NULL"
+                    f" WHERE id {self.is_in}",
+                    [self.listed(ids)],
+                )
+
+    bigint = "bigint"
+
+    # Looking.
+
+    def search(
+        self,
+        connection: Connection,
+        states: Collection[str] | None,
+        queue_name: str | None,
+        task_path: str | None,
+        limit: int,
+        before_id: str | None,
+    ) -> list[Job]:
+        conditions = {
+            f"state {self.is_in}": None if states is None else self.listed([str(state) for state in states]),
+            "queue_name = %s": queue_name,
+            "task_path = %s": task_path,
+            "id < %s": before_id,
+        }
+        given = {text: value for text, value in conditions.items() if value is not None}
+        where = f"WHERE {' AND '.join(given)}" if given else ""
+        found: dict[str, Job] = {}
+        with connection.cursor() as cursor:
+            for table, columns in ((JOB, self.job_columns), (FINISHED, self.finished_as_job)):
+                cursor.execute(
+                    f"SELECT {columns} FROM {table} {where} ORDER BY id DESC LIMIT %s", [*given.values(), limit]
+                )
+                found |= {job.id: job for job in _jobs(cursor)}
+        return sorted(found.values(), key=lambda job: job.id, reverse=True)[:limit]
+
+    def counts(self, connection: Connection, ended_since: int) -> list[tuple[str, str, int, int]]:
+        """Return (queue, state, number, oldest moment of enqueueing)."""
+        with connection.cursor() as cursor:
+            cursor.execute(f"SELECT queue_name, state, count(*), min(enqueued_at) FROM {JOB} GROUP BY 1, 2")
+            live = cursor.fetchall()
+            cursor.execute(
+                f"SELECT queue_name, state, count(*), min(enqueued_at) FROM {FINISHED}"
+                f" WHERE state {self.is_in} AND finished_at >= %s GROUP BY 1, 2",
+                [self.listed([str(state) for state in ENDS]), ended_since],
+            )
+            return [*live, *cursor.fetchall()]
+
+    def queue_names(self, connection: Connection) -> list[str]:
+        """Return the queues that hold live jobs, by one jump in the index for each."""
+        with connection.cursor() as cursor:
+            cursor.execute(
+                f"WITH RECURSIVE queue (name) AS (SELECT min(queue_name) FROM {JOB} UNION ALL"
+                f" SELECT (SELECT min(queue_name) FROM {JOB} WHERE queue_name > queue.name)"
+                " FROM queue WHERE name IS NOT NULL) SELECT name FROM queue WHERE name IS NOT NULL"
+            )
+            return [name for (name,) in cursor.fetchall()]
+
+    def prune(
+        self, connection: Connection, state: str, before: int, limit: int, dry_run: bool
+    ) -> int:
+        """Delete up to `limit` jobs that ended in this state before `before`, oldest first."""
+        old = f"SELECT id FROM {FINISHED} WHERE state = %s AND finished_at < %s ORDER BY finished_at LIMIT %s"
+        values = [str(state), before, limit]
+        with connection.cursor() as cursor:
+            if dry_run:
+                cursor.execute(f"SELECT count(*) FROM ({old}) old", values)
+                return int(cursor.fetchone()[0])
+            # The subquery in FROM is what lets MySQL use LIMIT.
+            cursor.execute(f"DELETE FROM {FINISHED} WHERE id IN (SELECT id FROM ({old}) old)", values)
+            return int(cursor.rowcount)
+
+    # Workers.
+
+    def beat(self, connection: Connection, rows: Sequence[tuple[Any, ...]]) -> None:
+        """Insert rows of WORKER_COLUMNS, or raise the beat of those that are known."""
+        insert = f"INSERT INTO {WORKER} ({self.names(WORKER_COLUMNS)}) VALUES ({_marks(WORKER_COLUMNS)})"
+        with self.transaction(connection), connection.cursor() as cursor:
+            cursor.executemany(f"{insert} {self.on_known_worker_update}", rows)
+
+    def workers(self, connection: Connection) -> list[tuple[Any, ...]]:
+        with connection.cursor() as cursor:
+            cursor.execute(f"SELECT {self.names(WORKER_COLUMNS)} FROM {WORKER} ORDER BY id")
+            return list(cursor.fetchall())
+
+    def leave(self, connection: Connection, worker_ids: Collection[str]) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute(f"DELETE FROM {WORKER} WHERE id {self.is_in}", [self.listed(worker_ids)])
+
+    def moment(self, connection: Connection) -> int:
+        """Return the database's own time in microseconds since the epoch."""
+        raise NotImplementedError
+
+
+def _marks(columns: Collection[str]) -> str:
+    return ", ".join(["%s"] * len(columns))
+
+
+def _values(job: Job, columns: Iterable[str]) -> tuple[Any, ...]:
+    return tuple(getattr(job, name) for name in columns)
+
+
+def _jobs(cursor: Any) -> list[Job]:
+    return list(map(Job._make, cursor.fetchall()))

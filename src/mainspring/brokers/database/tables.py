@@ -1,0 +1,30 @@
+"""The names of tables and columns; `mainspring.models` describes the same tables to Django."""
+
+from mainspring.job import Job
+
+JOB = "mainspring_job"
+FINISHED = "mainspring_finished"
+OUTBOX = "mainspring_outbox"
+WORKER = "mainspring_worker"
+WAITER = "mainspring_waiter"
+
+JOB_COLUMNS = Job._fields
+FINISHED_COLUMNS = tuple(name for name in JOB_COLUMNS if name not in ("rank", "due_at"))
+WORKER_COLUMNS = ("id", "beat", "started_at", "beat_at", "facts")
+
+# What a claim or its end can change.
+MUTABLE_COLUMNS = (
+    "state",
+    "rank",
+    "due_at",
+    "worker_id",
+    "attempts",
+    "crashes",
+    "interruptions",
+    "errors",
+    "worker_ids",
+    "result",
+    "started_at",
+    "last_attempted_at",
+    "finished_at",
+)

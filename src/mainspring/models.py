@@ -1,0 +1,112 @@
+"""
+The tables as Django sees them: for migrations, the admin and queries of one's own.
+
+The broker writes them in SQL by the names in `brokers/database/tables.py`. Times are moments: microseconds since the
+epoch, UTC. Every column that need not be given has a default in the database, so that workers of an older version
+can still insert while a deploy is under way.
+"""
+
+from django.db import models
+
+
+class AnyJob(models.Model):
+    """What live and ended jobs have in common; the columns stand in the order of `mainspring.job.Job`."""
+
+    id = models.CharField(primary_key=True, max_length=36)
+    state = models.CharField(max_length=12)
+    queue_name = models.CharField(max_length=100)
+    priority = models.IntegerField()
+    task_path = models.CharField(max_length=255)
+    arguments = models.TextField()
+    enqueued_at = models.BigIntegerField()
+    run_after = models.BigIntegerField(null=True)
+    token = models.BigIntegerField(null=True)
+    worker_id = models.CharField(max_length=64, db_default="")
+    attempts = models.IntegerField(db_default=0)
+    crashes = models.IntegerField(db_default=0)
+    interruptions = models.IntegerField(db_default=0)
+    max_crashes = models.IntegerField(null=True)
+    errors = models.TextField(db_default="[]")
+    worker_ids = models.TextField(db_default="[]")
+    result = models.TextField(null=True)
+    started_at = models.BigIntegerField(null=True)
+    last_attempted_at = models.BigIntegerField(null=True)
+    finished_at = models.BigIntegerField(null=True)
+
+    class Meta:
+        abstract = True
+
+    def __str__(self) -> str:
+        return f"{self.task_path} {self.id} ({self.state})"
+
+
+class Job(AnyJob):
+    """A live job."""
+
+    # Set while the job is ready or running, so that a claim changes no indexed column (PostgreSQL then updates the
+    # row within its page) and the many deferred jobs stay out of the claim's way.
+    rank = models.BigIntegerField(null=True)
+    due_at = models.BigIntegerField(null=True)
+
+    class Meta:
+        db_table = "mainspring_job"
+        indexes = [
+            models.Index(fields=["queue_name", "rank"], name="mainspring_job_rank"),
+            models.Index(fields=["due_at"], name="mainspring_job_due"),
+        ]
+
+
+class Finished(AnyJob):
+    """A job that has ended; rows are added and pruned, never changed."""
+
+    class Meta:
+        db_table = "mainspring_finished"
+        verbose_name = "finished job"
+        indexes = [models.Index(fields=["state", "finished_at"], name="mainspring_finished_state")]
+
+
+class Outbox(models.Model):
+    """A job that waits for its way to another database or store, in the transaction that enqueued it."""
+
+    id = models.CharField(primary_key=True, max_length=36)
+    alias = models.CharField(max_length=64)
+    job = models.TextField()
+    created_at = models.BigIntegerField()
+
+    class Meta:
+        db_table = "mainspring_outbox"
+        verbose_name_plural = "outbox"
+
+    def __str__(self) -> str:
+        return f"{self.id} for {self.alias}"
+
+
+class Worker(models.Model):
+    """A worker process that lives, or has died without saying so."""
+
+    id = models.CharField(primary_key=True, max_length=64)
+    beat = models.BigIntegerField(db_default=0)
+    started_at = models.BigIntegerField()
+    beat_at = models.BigIntegerField()
+    facts = models.TextField(db_default="{}")
+
+    class Meta:
+        db_table = "mainspring_worker"
+
+    def __str__(self) -> str:
+        return self.id
+
+
+class Waiter(models.Model):
+    """Somebody who waits for the end of a job; without such a row no end is announced."""
+
+    id = models.CharField(primary_key=True, max_length=36)
+    job_id = models.CharField(max_length=36)
+    expires_at = models.BigIntegerField()
+
+    class Meta:
+        db_table = "mainspring_waiter"
+        indexes = [models.Index(fields=["job_id"], name="mainspring_waiter_job")]
+
+    def __str__(self) -> str:
+        return f"{self.id} for {self.job_id}"
