@@ -1,0 +1,55 @@
+"""The line between a supervisor and one of its children: small JSON messages over a pair of sockets."""
+
+import json
+import socket
+import threading
+from typing import Any
+
+
+class Channel:
+    """
+    Sends and receives messages, one JSON object a line.
+
+    `is_open` turns False when the other side has gone, however it went: the kernel closes its end.
+    """
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._socket = sock
+        self._sending = threading.Lock()
+        self._rest = b""
+        self.is_open = True
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
+    def send(self, **message: Any) -> None:
+        """
+        Send a message without ever waiting.
+
+        It is dropped when nobody is there to read it or the other side has not read for very long: every message is
+        a hint, or backed by a deadline.
+        """
+        line = json.dumps(message).encode() + b"\n"
+        try:
+            with self._sending:
+                self._socket.send(line, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return
+        except OSError:
+            self.is_open = False
+
+    def receive(self) -> list[dict[str, Any]]:
+        """Return the messages that have come; blocks until there is something to read, if only the end."""
+        try:
+            data = self._socket.recv(65536)
+        except OSError:
+            data = b""
+        if not data:
+            self.is_open = False
+            return []
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        return [json.loads(line) for line in lines]
+
+    def close(self) -> None:
+        self.is_open = False
+        self._socket.close()

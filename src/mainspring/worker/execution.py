@@ -1,0 +1,165 @@
+"""Run one claimed job and say how it ended."""
+
+import contextvars
+import logging
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from mainspring import job as machine
+from mainspring.brokers.base import Broker
+from mainspring.compat import TaskContext, task_finished, task_started
+from mainspring.conf import Options
+from mainspring.job import Job, State
+from mainspring.payload import decode_arguments, encode_result
+from mainspring.results import result_of
+from mainspring.retries import should_retry
+from mainspring.tasks import Task
+
+logger = logging.getLogger("mainspring.worker")
+
+CUT_OFF = "\n[... cut ...]\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """A job as it was claimed, as it is after its attempt, and the exception that ended the attempt, if one did."""
+
+    claimed: Job
+    job: Job
+    exception: BaseException | None = None
+
+
+class Execution:
+    """Runs claimed jobs of one backend; holds what is the same for all of them."""
+
+    def __init__(self, broker: Broker, options: Options, sender: type) -> None:
+        self.broker = broker
+        self.options = options
+        self.sender = sender
+
+    def run(self, job: Job, task: Task) -> Ran:
+        """Run the job in this thread. Nothing that the task raises escapes."""
+        started_at = self.broker.clock.moment()
+        try:
+            call, args, kwargs = self._prepare(job, task)
+            value = contextvars.copy_context().run(call, *args, **kwargs)
+            return self._succeeded(job, value, started_at)
+        except BaseException as exception:
+            return self._failed(job, task, exception, started_at)
+
+    async def arun(self, job: Job, task: Task) -> Ran:
+        """Run the job on this event loop; the caller has given it a context of its own."""
+        started_at = self.broker.clock.moment()
+        try:
+            call, args, kwargs = self._prepare(job, task)
+            value = await call(*args, **kwargs)
+            return self._succeeded(job, value, started_at)
+        except BaseException as exception:
+            return self._failed(job, task, exception, started_at)
+
+    def refused(self, ran: Ran, reason: BaseException) -> Ran:
+        """Return the job failed because the store would not take its outcome."""
+        at = self.broker.clock.moment()
+        claimed = ran.claimed
+        text = f"The task ran, but the store refused its outcome: {_summary(reason)}"
+        error = machine.error_entry(
+            _class_path(reason), text, worker_id=claimed.worker_id, attempt=claimed.attempts + 1, finished_at=at
+        )
+        logger.error("Job %s (%s): %s", claimed.id, claimed.task_path, text)
+        started_at = ran.job.last_attempted_at or at
+        return Ran(claimed, machine.fail(claimed._replace(errors="[]"), error, started_at, at), reason)
+
+    def announce(self, ran: Ran) -> None:
+        """Send `task_finished` for a job whose end has been stored."""
+        if not State(ran.job.state).is_end:
+            return
+        result = result_of(ran.job, self.broker.alias)
+        # Django's own receiver logs the exception that is being handled, so it has to be.
+        with _handling(ran.exception):
+            task_finished.send_robust(sender=self.sender, task_result=result)
+
+    def _prepare(self, job: Job, task: Task) -> tuple[Any, list[Any], dict[str, Any]]:
+        args, kwargs = decode_arguments(job.arguments)
+        result = result_of(job, self.broker.alias)
+        task_started.send_robust(sender=self.sender, task_result=result)
+        if task.takes_context:
+            args = [TaskContext(task_result=result), *args]
+        return task.func, args, kwargs
+
+    def _succeeded(self, job: Job, value: Any, started_at: int) -> Ran:
+        encoded = encode_result(value, self.options.max_payload)
+        return Ran(job, machine.succeed(job, encoded, started_at, self.broker.clock.moment()))
+
+    def _failed(self, job: Job, task: Task, exception: BaseException, started_at: int) -> Ran:
+        at = self.broker.clock.moment()
+        attempt = job.attempts + 1
+        error = machine.error_entry(
+            _class_path(exception),
+            format_traceback(exception, self.options.max_traceback),
+            worker_id=job.worker_id,
+            attempt=attempt,
+            started_at=started_at,
+            finished_at=at,
+        )
+        delay = self._delay_before_retry(task, attempt, exception)
+        if delay is None:
+            logger.error("Job %s (%s) failed in attempt %d: %s", job.id, job.task_path, attempt, _summary(exception))
+            return Ran(job, machine.fail(job, error, started_at, at), exception)
+        logger.warning(
+            "Job %s (%s) failed in attempt %d and runs again in %.1f s: %s",
+            job.id,
+            job.task_path,
+            attempt,
+            delay,
+            _summary(exception),
+        )
+        return Ran(job, machine.retry(job, error, started_at, at, at + round(delay * 1_000_000)), exception)
+
+    def _delay_before_retry(self, task: Task, attempt: int, exception: BaseException) -> float | None:
+        try:
+            return should_retry(task, self.options, attempt, exception)
+        except Exception:
+            # A backoff callable is user code: its error must not cost the record of the attempt.
+            logger.exception("The backoff of task %s raised; the job fails now.", task.module_path)
+            return None
+
+
+def format_traceback(exception: BaseException, limit: int) -> str:
+    """Return the traceback from the task's own first frame on, its middle cut out where it is longer than `limit`."""
+    frames = exception.__traceback__
+    while frames is not None and frames.tb_frame.f_globals.get("__name__") == __name__:
+        frames = frames.tb_next
+    try:
+        text = "".join(traceback.format_exception(type(exception), exception, frames))
+    except Exception as failure:  # an exception whose own __str__ or notes raise
+        text = f"{_class_path(exception)} (its traceback cannot be shown: {type(failure).__name__})\n"
+    if len(text) <= limit:
+        return text
+    half = max((limit - len(CUT_OFF)) // 2, 0)
+    return text[:half] + CUT_OFF + text[len(text) - half :]
+
+
+def _class_path(exception: BaseException) -> str:
+    kind = type(exception)
+    return f"{kind.__module__}.{kind.__qualname__}"
+
+
+def _summary(exception: BaseException) -> str:
+    try:
+        return f"{type(exception).__name__}: {exception}"[:500]
+    except Exception:
+        return type(exception).__name__
+
+
+@contextmanager
+def _handling(exception: BaseException | None) -> Iterator[None]:
+    if exception is None:
+        yield
+        return
+    try:
+        raise exception
+    except BaseException:
+        yield

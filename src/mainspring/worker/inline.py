@@ -1,0 +1,76 @@
+"""Running what is ready in the calling thread: for tests, and for code that wants no worker."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+from asgiref.sync import async_to_sync
+from django.db import connections, transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from mainspring import job as machine
+from mainspring.brokers.base import Broker
+from mainspring.conf import Options
+from mainspring.exceptions import MainspringError
+from mainspring.worker.execution import Execution, Ran
+from mainspring.worker.known_tasks import KnownTasks
+
+WORKER_ID = "inline"
+PROMOTED = 1000
+
+
+class Inline:
+    """Runs ready jobs one at a time in this thread, also inside a transaction."""
+
+    def __init__(self, broker: Broker, options: Options, sender: type) -> None:
+        self._broker = broker
+        self._execution = Execution(broker, options, sender)
+        self._tasks = KnownTasks(broker.clock, tuple(options.task_modules))
+
+    def run_next(self) -> Ran | None:
+        """Run the next ready job and store what became of it; return None when there is none."""
+        self._broker.promote(PROMOTED)
+        while claimed := self._broker.claim(WORKER_ID, None, 1, self._tasks.unknown()):
+            job = claimed[0]
+            task = self._tasks.find(job.task_path)
+            if task is None:
+                self._broker.settle([machine.release(job)])
+                continue
+            run = async_to_sync(self._execution.arun) if task.is_async else self._execution.run
+            with _savepoints():
+                ran = run(job, task)
+            return self._settle(ran)
+        return None
+
+    def _settle(self, ran: Ran) -> Ran:
+        accepted, refused = self._broker.settle_each([ran.job])
+        if refused:
+            return self._settle(self._execution.refused(ran, refused[0][1]))
+        if not accepted:
+            raise MainspringError(f"Job {ran.job.id} was taken away while it ran; its outcome was dropped.")
+        self._execution.announce(ran)
+        return ran
+
+
+@contextmanager
+def _savepoints() -> Iterator[None]:
+    """
+    Keep a job that breaks a transaction from breaking the one around it (a TestCase's).
+
+    Without a transaction around, this does nothing: the job then runs as it would in a worker.
+    """
+    with ExitStack() as stack:
+        for connection in connections.all(initialized_only=True):
+            if connection.in_atomic_block:
+                stack.enter_context(_savepoint(connection))
+        yield
+
+
+@contextmanager
+def _savepoint(connection: BaseDatabaseWrapper) -> Iterator[None]:
+    savepoint = transaction.savepoint(using=connection.alias)
+    yield
+    if connection.needs_rollback:
+        connection.needs_rollback = False
+        transaction.savepoint_rollback(savepoint, using=connection.alias)
+    else:
+        transaction.savepoint_commit(savepoint, using=connection.alias)
