@@ -46,7 +46,8 @@ def work(server, worker, results):
     """Show the progress until everything is done, report, and return whether all is well."""
     began = monotonic()
     bars, seconds = Bars(), {}
-    while not progress.is_finished() and monotonic() - began < TIME_LIMIT:
+    while True:
+        is_over = progress.is_finished() or monotonic() - began > TIME_LIMIT
         check_alive(server, worker)
         kinds = progress.measure()
         bars.show(kinds)
@@ -54,7 +55,8 @@ def work(server, worker, results):
         if "rows" in finished:
             results.append(summarise.enqueue())
         seconds |= dict.fromkeys(finished, monotonic() - began)
+        if is_over:
+            break
         sleep(0.1)
-    bars.show(progress.measure())
     print_report(results, seconds, monotonic() - began)
     return is_complete(results)
