@@ -125,5 +125,5 @@ class Migration(migrations.Migration):
                 'indexes': [models.Index(fields=['job_id'], name='mainspring_waiter_job')],
             },
         ),
-        migrations.RunPython(tune, migrations.RunPython.noop, elidable=False),
+        migrations.RunPython(tune, migrations.RunPython.noop, atomic=False),
     ]

@@ -111,11 +111,8 @@ class DatabaseBroker(Broker):
         )
 
     def prune(self, states: Collection[str], before: int, limit: int, *, dry_run: bool = False) -> int:
-        pruned = 0
-        for state in states:
-            if pruned < limit:
-                pruned += self._run(self._store.prune, state, before, limit - pruned, dry_run)
-        return pruned
+        states = [str(state) for state in states]
+        return self._run(self._store.prune, states, before, limit, dry_run) if states else 0
 
     def beat(self, workers: Sequence[WorkerInfo]) -> list[WorkerInfo]:
         at = self.clock.moment()
@@ -157,11 +154,8 @@ class DatabaseBroker(Broker):
 
 
 def _is_repeat(job: Job, stored: Job) -> bool:
-    """Is this the job as an earlier call has stored it?"""
-    return (job.token, job.state, job.attempts, job.crashes, job.interruptions) == (
-        stored.token,
-        stored.state,
-        stored.attempts,
-        stored.crashes,
-        stored.interruptions,
-    )
+    return job.token is not None and _outcome(job) == _outcome(stored)
+
+
+def _outcome(job: Job) -> tuple[object, ...]:
+    return job.token, job.state, job.attempts, job.crashes, job.interruptions

@@ -4,8 +4,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, TypeVar
 
-from django.db import DatabaseError, DataError, IntegrityError, InterfaceError, OperationalError
+from django.db import DatabaseError, DataError, IntegrityError, InterfaceError
 from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.transaction import TransactionManagementError
 
 from mainspring.exceptions import BrokerRefused, BrokerUnavailable, MainspringError
 
@@ -29,10 +30,12 @@ def run(connection: BaseDatabaseWrapper, verb: Callable[..., T], *arguments: Any
     for last_try in range(1, TRIES + 1):
         try:
             return verb(connection, *arguments)
+        except TransactionManagementError:
+            raise  # an earlier error has ended the caller's transaction: not the store's fault
         except (DatabaseError, InterfaceError, UnicodeError, OverflowError) as error:
             if _code(error) in DEADLOCKS and last_try < TRIES and not connection.in_atomic_block:
                 continue
-            _drop_if_broken(connection, error)
+            _close_if_lost(connection)
             raise translated(connection, error) from error
     raise AssertionError("unreachable")
 
@@ -60,10 +63,13 @@ def _code(error: Exception) -> Any:
     return error.args[0] if error.args else None
 
 
-def _drop_if_broken(connection: BaseDatabaseWrapper, error: Exception) -> None:
+def _close_if_lost(connection: BaseDatabaseWrapper) -> None:
     """Close a connection that is lost, so that the next call opens a new one."""
     if connection.in_atomic_block or connection.connection is None:
         return
-    if isinstance(error, (OperationalError, InterfaceError)) and not connection.is_usable():
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+    except (DatabaseError, InterfaceError):
         with suppress(DatabaseError, InterfaceError):
             connection.close()

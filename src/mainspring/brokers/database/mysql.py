@@ -30,6 +30,7 @@ class MySQL(Store):
     @contextmanager
     def transaction(self, connection: Connection) -> Iterator[None]:
         """Lock only the rows that a statement finds: REPEATABLE READ would lock the gaps between them too."""
+        connection.ensure_connection()
         if not connection.in_atomic_block and connection.isolation_level != "read committed":
             with connection.cursor() as cursor:
                 cursor.execute("SET TRANSACTION ISOLATION LEVEL READ COMMITTED")
