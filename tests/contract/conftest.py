@@ -1,0 +1,43 @@
+"""The brokers that every test of the contract runs on: memory, and the one of the database under test."""
+
+import pytest
+from django.conf import settings
+
+from mainspring.brokers.database import DatabaseBroker
+from mainspring.brokers.memory import MemoryBroker
+from tests.contract.clocks import FrozenClock
+from tests.contract.tables import empty
+
+# Real commits. Without apps pytest-django finds no table to flush, which takes a tenth of a second; `tables` does it.
+REAL_COMMITS = pytest.mark.django_db(transaction=True, available_apps=[])
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if "tables" in item.fixturenames:
+            item.add_marker(REAL_COMMITS)
+
+
+@pytest.fixture(params=["memory", pytest.param(settings.DATABASE, marks=REAL_COMMITS)])
+def broker(request):
+    """An empty broker whose clock stands still; the test runs once on each."""
+    return request.getfixturevalue("memory_broker" if request.param == "memory" else "database_broker")
+
+
+@pytest.fixture
+def memory_broker():
+    return MemoryBroker("default", FrozenClock())
+
+
+@pytest.fixture
+def database_broker(tables):
+    broker = DatabaseBroker(alias="default", using="default", clock=FrozenClock())
+    yield broker
+    broker.close()
+
+
+@pytest.fixture
+def tables():
+    """Our tables, empty again after the test."""
+    yield
+    empty("default")

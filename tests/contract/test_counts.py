@@ -1,0 +1,51 @@
+"""counts: how many jobs of each queue are in each state."""
+
+from mainspring.brokers.base import Count
+from mainspring.job import State
+from tests.contract import jobs
+
+
+def counts(broker, ended_since=0):
+    return {(count.queue_name, count.state): count for count in broker.counts(ended_since)}
+
+
+def test_nothing(broker):
+    """An empty store has nothing to count."""
+    assert broker.counts(0) == []
+
+
+def test_by_queue_and_state(broker):
+    """Each queue and state that holds jobs is counted, with the moment when its oldest job was enqueued."""
+    running = jobs.claimed(broker, 2)
+    ready = jobs.pushed(broker, 3)
+    mail = jobs.pushed(broker, queue_name="mail", run_after=broker.clock.moment() + 60_000_000)
+
+    assert counts(broker) == {
+        ("default", "running"): Count("default", "running", 2, running[0].enqueued_at),
+        ("default", "ready"): Count("default", "ready", 3, ready[0].enqueued_at),
+        ("mail", "deferred"): Count("mail", "deferred", 1, mail[0].enqueued_at),
+    }
+
+
+def test_ended_jobs_since(broker):
+    """Ended jobs are counted when they ended at the given moment or later; live ones always are."""
+    jobs.finished(broker)
+    (job,) = jobs.claimed(broker)
+    broker.clock.travel(60)
+    broker.settle([jobs.failed(broker, job)])
+    jobs.pushed(broker)
+    ended_at = broker.get(job.id).finished_at
+
+    assert set(counts(broker)) == {("default", state) for state in ("ready", "succeeded", "failed")}
+    assert set(counts(broker, ended_at)) == {("default", "ready"), ("default", "failed")}
+    assert set(counts(broker, ended_at + 1)) == {("default", "ready")}
+
+
+def test_similar_names(broker):
+    """Queues whose names differ in case or blanks are counted apart."""
+    for name in ("mail", "Mail", "mail "):
+        jobs.pushed(broker, queue_name=name)
+
+    assert {key: count.number for key, count in counts(broker).items()} == {
+        (name, State.READY): 1 for name in ("mail", "Mail", "mail ")
+    }

@@ -1,0 +1,162 @@
+"""listen and wake: a worker that has nothing to do hears when there is work."""
+
+import select
+import time
+
+import pytest
+from django.db import transaction
+
+from mainspring import job as machine
+from tests.contract import jobs
+from tests.contract.threads import elsewhere, together
+
+LONG = 30  # seconds; only a test that fails waits as long
+
+
+@pytest.fixture
+def listener(broker):
+    listener = broker.listen()
+    take_in(listener)
+    yield listener
+    listener.close()
+
+
+def take_in(listener):
+    """Let the listener forget what has come so far."""
+    while listener.has_news():
+        pass
+
+
+def hears(*listeners):
+    """Wait for news as a worker does: on the file of a listener that has one, else by asking again."""
+    deadline = time.monotonic() + LONG
+    files = [listener.fileno() for listener in listeners if listener.fileno() is not None]
+    interval = min(listener.interval for listener in listeners)
+    while not any(listener.has_news() for listener in listeners):
+        if time.monotonic() > deadline:
+            return False
+        select.select(files, [], [], min(interval, LONG))
+    return True
+
+
+def test_pushed(broker, listener):
+    """A listener hears of a job that somebody else pushes."""
+    elsewhere(broker, lambda: jobs.pushed(broker))
+
+    assert hears(listener)
+    assert broker.claim("w1", None, 1)
+
+
+def test_again_and_again(broker, listener):
+    """After it has heard once it hears the next time too."""
+    for _ in range(3):
+        elsewhere(broker, lambda: jobs.pushed(broker))
+        assert hears(listener)
+        assert broker.claim("w1", None, 1)
+        take_in(listener)
+
+
+def test_while_it_waits(broker, listener):
+    """A listener that waits already is woken."""
+    heard, _ = together(broker, lambda: hears(listener), lambda: jobs.pushed(broker))
+
+    assert heard
+
+
+@pytest.mark.parametrize("way", [machine.release, machine.interrupt])
+def test_put_back(broker, way):
+    """A listener hears of a job that a worker gives back."""
+    (job,) = jobs.claimed(broker)
+    listener = broker.listen()
+    take_in(listener)
+
+    elsewhere(broker, lambda: broker.settle([way(job)]))
+
+    assert hears(listener)
+    listener.close()
+
+
+def test_rescued(broker):
+    """A listener hears of a job that was taken back from a dead worker."""
+    jobs.claimed(broker)
+    listener = broker.listen()
+    take_in(listener)
+
+    elsewhere(broker, lambda: broker.rescue(["w1"], max_crashes=3))
+
+    assert hears(listener)
+    listener.close()
+
+
+def test_fallen_due(broker):
+    """A listener hears of a job that somebody promotes."""
+    jobs.pushed(broker, run_after=broker.clock.moment() + 3_600_000_000)
+    listener = broker.listen()
+    take_in(listener)
+    broker.clock.travel(4_000)
+
+    elsewhere(broker, lambda: broker.promote(10))
+
+    assert hears(listener)
+    listener.close()
+
+
+def test_several_listeners(broker):
+    """Where several workers listen, at least one hears."""
+    listeners = [broker.listen() for _ in range(3)]
+    for listener in listeners:
+        take_in(listener)
+
+    elsewhere(broker, lambda: jobs.pushed(broker))
+
+    assert hears(*listeners)
+    for listener in listeners:
+        listener.close()
+
+
+def test_asking_never_blocks(broker, listener):
+    """To ask for news returns at once whether there are some or not, as often as it is asked."""
+    for _ in range(50):
+        listener.has_news()
+
+    elsewhere(broker, lambda: jobs.pushed(broker))
+    assert hears(listener)
+
+
+def test_wake_without_listeners(broker):
+    """To wake nobody is harmless."""
+    broker.wake()
+
+    broker.listen().close()
+    broker.wake()
+
+
+def test_closed(broker):
+    """A listener that was closed is no longer woken, and closing twice is harmless."""
+    listener = broker.listen()
+    listener.close()
+    listener.close()
+
+    jobs.pushed(broker)
+    broker.wake()
+
+
+def test_does_not_hold_the_store(broker, listener):
+    """A listener does not stand in the way of pushes, claims and ends."""
+    jobs.finished(broker, 3)
+    listener.has_news()
+    jobs.finished(broker, 3)
+
+    assert len(broker.search()) == 6
+
+
+def test_after_the_commit(database_broker):
+    """What is pushed in a transaction is heard of once it can be seen."""
+    listener = database_broker.listen()
+    with transaction.atomic():
+        (job,) = jobs.pushed(database_broker)
+        take_in(listener)
+
+    assert hears(listener)
+    assert elsewhere(database_broker, lambda: database_broker.claim("w1", None, 1)[0].id) == job.id
+    listener.close()

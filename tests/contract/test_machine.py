@@ -1,0 +1,261 @@
+"""
+A property test: memory and another broker are driven side by side by random steps and must never differ.
+
+Memory alone is checked too: every step must be a legal move, and counters never shrink.
+"""
+
+import os
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    invariant,
+    multiple,
+    rule,
+    run_state_machine_as_test,
+)
+
+from mainspring import job as machine
+from mainspring.brokers.base import WorkerInfo
+from mainspring.brokers.database import DatabaseBroker
+from mainspring.brokers.memory import MemoryBroker
+from mainspring.clock import SECOND
+from mainspring.job import ENDS, MOVES, State
+from tests.contract import jobs
+from tests.contract.clocks import FrozenClock
+from tests.contract.tables import empty
+
+STEPS = 40
+
+WORKERS = ["w1", "w2", "w3"]
+QUEUES = ["default", "mail", "Mail"]
+TASKS = ["app.tasks.add", "app.tasks.Add", "app.tasks.gone"]
+EVERYTHING = 10_000
+
+workers = st.sampled_from(WORKERS)
+some_workers = st.lists(workers, unique=True)
+queues = st.none() | st.lists(st.sampled_from(QUEUES), unique=True)
+limits = st.integers(0, 8)
+seconds = st.sampled_from([0, 1, 10, 100])
+max_crashes = st.integers(0, 3)
+
+
+def write(way, job, at, delay):
+    """Return what a worker stores when its claim comes out in this way."""
+    error = jobs.BOOM | {"attempt": job.attempts + 1}
+    ways = {
+        "succeed": lambda: machine.succeed(job, f'"{at}"', at, at),
+        "fail": lambda: machine.fail(job, error, at, at),
+        "discard": lambda: machine.fail(job, error, at, at, State.DISCARDED),
+        "retry": lambda: machine.retry(job, error, at, at, at + delay * SECOND),
+        "release": lambda: machine.release(job),
+        "interrupt": lambda: machine.interrupt(job),
+    }
+    return ways[way]()
+
+
+ways = st.sampled_from(["succeed", "fail", "discard", "retry", "release", "interrupt"])
+
+
+class Brokers(RuleBasedStateMachine):
+    """
+    Drives several brokers by the same steps.
+
+    A claim and a write are held as one job per broker, in the order of the brokers, so that each gets its own token.
+    """
+
+    ids = Bundle("ids")
+    claims = Bundle("claims")
+    writes = Bundle("writes")
+
+    def __init__(self, brokers):
+        super().__init__()
+        self.brokers = brokers
+        self.clock = brokers[0].clock
+        self.before = {}
+
+    def each(self, verb):
+        """Call `verb` with every broker and return the answers, which must be the same but for the tokens."""
+        answers = [verb(broker) for broker in self.brokers]
+        first, *others = [comparable(answer) for answer in answers]
+        for broker, other in zip(self.brokers[1:], others, strict=True):
+            assert other == first, type(broker).__name__
+        return answers
+
+    # Steps of those who enqueue.
+
+    @rule(
+        target=ids,
+        priority=st.sampled_from([-100, 0, 0, 1, 100]),
+        queue=st.sampled_from(QUEUES),
+        task=st.sampled_from(TASKS),
+        delay=seconds,
+        max_crashes=st.none() | max_crashes,
+    )
+    def push(self, priority, queue, task, delay, max_crashes):
+        at = self.clock.tick()
+        job = machine.new_job(
+            task_path=task,
+            arguments="{}",
+            queue_name=queue,
+            priority=priority,
+            at=at,
+            run_after=at + delay * SECOND if delay else None,
+            max_crashes=max_crashes,
+        )
+        self.each(lambda broker: broker.push([job]))
+        return job.id
+
+    @rule(id=ids, number=st.integers(0, 2))
+    def push_once(self, id, number):
+        """Push a known job again together with new ones."""
+        new = [jobs.new(self.brokers[0]) for _ in range(number)]
+        known = jobs.new(self.brokers[0], id=id)
+        self.each(lambda broker: broker.push([*new, known], once=True))
+
+    @rule(chosen=st.lists(ids, max_size=4))
+    def cancel(self, chosen):
+        self.clock.tick()
+        self.each(lambda broker: in_any_order(broker.cancel(chosen)))
+
+    # Steps of workers.
+
+    @rule(target=claims, worker=workers, queues=queues, limit=limits, skip=st.booleans())
+    def claim(self, worker, queues, limit, skip):
+        self.clock.tick()
+        skip_tasks = ["app.tasks.gone", "app.tasks.never"] if skip else []
+        if skip:
+            # A broker may remember for some seconds where it found nothing but skipped jobs.
+            self.clock.travel(10)
+        claimed = self.each(lambda broker: broker.claim(worker, queues, limit, skip_tasks))
+        return multiple(*zip(*claimed, strict=True))
+
+    @rule(target=writes, chosen=st.lists(st.tuples(claims, ways, seconds), min_size=1, max_size=6))
+    def settle(self, chosen):
+        """Settle claims in one go, each in its own way; some may be old, and some settled before."""
+        written = {}
+        for claim, way, delay in chosen:
+            at = self.clock.tick()
+            written[claim[0].id] = [write(way, job, at, delay) for job in claim]
+        self.settle_in_each(list(written.values()))
+        return multiple(*written.values())
+
+    @rule(chosen=st.lists(writes, min_size=1, max_size=6, unique_by=lambda write: write[0].id))
+    def repeat(self, chosen):
+        """Send old writes again, as a worker does whose connection was lost."""
+        self.settle_in_each(chosen)
+
+    def settle_in_each(self, written):
+        batches = iter(zip(*written, strict=True))
+        self.each(lambda broker: broker.settle(next(batches)))
+
+    @rule(limit=limits)
+    def promote(self, limit):
+        self.each(lambda broker: broker.promote(limit))
+
+    @rule(beating=some_workers)
+    def beat(self, beating):
+        alive = [WorkerInfo(id, facts={"number": len(beating)}) for id in beating]
+        self.each(lambda broker: in_any_order(broker.beat(alive)))
+
+    # Steps of those who clean up.
+
+    @rule(
+        dead=st.lists(workers, min_size=1, unique=True),
+        started=st.none() | st.lists(ids),
+        was_killed=st.booleans(),
+        max_crashes=max_crashes,
+        batch=st.sampled_from([1, 3, 256]),
+    )
+    def rescue(self, dead, started, was_killed, max_crashes, batch):
+        self.clock.tick()
+        facts = {"max_crashes": max_crashes, "started": started, "was_killed": was_killed, "batch": batch}
+        self.each(lambda broker: in_any_order(broker.rescue(dead, **facts)))
+        self.each(lambda broker: broker.leave(dead))
+
+    @rule(ended=st.lists(st.sampled_from(sorted(ENDS)), unique=True), age=seconds, dry_run=st.booleans())
+    def prune(self, ended, age, dry_run):
+        before = self.clock.tick() - age * SECOND
+        self.each(lambda broker: broker.prune(ended, before, EVERYTHING, dry_run=dry_run))
+
+    @rule(by=seconds)
+    def time_passes(self, by):
+        self.clock.travel(by)
+
+    # What must hold after each step.
+
+    @invariant()
+    def same_store(self):
+        self.each(lambda broker: broker.search(limit=EVERYTHING))
+        self.each(lambda broker: in_any_order(broker.workers()))
+        self.each(lambda broker: in_any_order(broker.counts(self.clock.moment() - 10 * SECOND)))
+
+    @invariant()
+    def legal_moves(self):
+        now = {job.id: job for job in self.brokers[0].search(limit=EVERYTHING)}
+        for id, before in self.before.items():
+            assert id in now or before.state in ENDS
+            assert id not in now or is_legal(before, now[id])
+        self.before = now
+
+
+def is_legal(before, after):
+    """Could one step, a claim with its rescue included, lead from one job to the other?"""
+    if before.state in ENDS:
+        return after == before
+    grew = [getattr(after, name) - getattr(before, name) for name in ("attempts", "crashes", "interruptions")]
+    is_move = before.state == after.state or after.state in MOVES[State(before.state)]
+    return is_move and min(grew) >= 0 and sum(grew) <= 1
+
+
+def comparable(answer):
+    """Return an answer as it is compared: without tokens and without the store's own times."""
+    match answer:
+        case machine.Job():
+            return answer._replace(token=answer.token and "drawn")
+        case WorkerInfo():
+            return answer.id, answer.beat, answer.facts
+        case list():
+            return [comparable(each) for each in answer]
+        case _:
+            return answer
+
+
+def in_any_order(answer):
+    """Order an answer for which the contract promises no order."""
+    return sorted(answer, key=lambda each: (getattr(each, "id", ""), str(each)))
+
+
+@pytest.fixture
+def check():
+    """Run the machine on new brokers for each example: as often every time, or as often as the environment says."""
+    number = os.environ.get("MAINSPRING_EXAMPLES")
+    profile = settings(
+        max_examples=int(number or 40),
+        stateful_step_count=STEPS,
+        derandomize=number is None,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+    )
+    return lambda make_brokers: run_state_machine_as_test(lambda: Brokers(make_brokers()), settings=profile)
+
+
+@pytest.mark.timeout(0)
+def test_memory(check):
+    """Whatever happens in whatever order, memory makes legal moves only."""
+    check(lambda: [MemoryBroker("default", FrozenClock())])
+
+
+@pytest.mark.timeout(0)
+def test_database(check, tables):
+    """Whatever happens in whatever order, the database does what memory does."""
+
+    def make_brokers():
+        empty("default")
+        clock = FrozenClock()
+        return [MemoryBroker("default", clock), DatabaseBroker("default", "default", clock)]
+
+    check(make_brokers)

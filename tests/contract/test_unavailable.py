@@ -1,0 +1,125 @@
+"""A store that is away: one kind of error, with the way out in its text, and then it works again."""
+
+import contextlib
+
+import pytest
+from django.db import connections
+
+from mainspring.brokers.base import WorkerInfo
+from mainspring.exceptions import BrokerUnavailable
+from mainspring.job import ENDS
+from tests.contract import jobs
+from tests.contract.tables import names
+from tests.contract.threads import elsewhere
+
+VERBS = {
+    "push": lambda broker, job: broker.push([job]),
+    "push once": lambda broker, job: broker.push([job], once=True),
+    "push many": lambda broker, job: broker.push([jobs.new(broker) for _ in range(300)]),
+    "claim": lambda broker, job: broker.claim("w1", None, 1),
+    "claim from queues": lambda broker, job: broker.claim("w1", ["default", "mail"], 1, ["app.gone"]),
+    "settle": lambda broker, job: broker.settle([job]),
+    "held_by": lambda broker, job: broker.held_by(["w1"], 1),
+    "promote": lambda broker, job: broker.promote(1),
+    "cancel": lambda broker, job: broker.cancel([job.id]),
+    "get": lambda broker, job: broker.get(job.id),
+    "search": lambda broker, job: broker.search(),
+    "counts": lambda broker, job: broker.counts(0),
+    "prune": lambda broker, job: broker.prune(ENDS, job.enqueued_at, 1),
+    "beat": lambda broker, job: broker.beat([WorkerInfo("w1")]),
+    "leave": lambda broker, job: broker.leave(["w1"]),
+    "workers": lambda broker, job: broker.workers(),
+    "wait_for": lambda broker, job: broker.wait_for(job.id, 0.01),
+    "check": lambda broker, job: broker.check(),
+}
+verbs = pytest.mark.parametrize("verb", VERBS.values(), ids=VERBS)
+
+
+@pytest.fixture
+def unreachable(database_broker, monkeypatch):
+    """A broker whose database cannot be reached: a port that nobody serves, a directory that is not there."""
+    connection = connections["default"]
+    away = {"PORT": "1"} if connection.settings_dict["HOST"] else {"NAME": "/nowhere/mainspring.sqlite3"}
+    connection.close()
+    with monkeypatch.context() as patch:
+        for name, value in away.items():
+            patch.setitem(connection.settings_dict, name, value)
+        yield database_broker
+        connection.close()
+
+
+@pytest.fixture
+def without_tables(database_broker):
+    """A broker whose database has not been migrated."""
+    present = names("default")
+    rename([(name, f"absent_{name}") for name in present])
+    yield database_broker
+    rename([(f"absent_{name}", name) for name in present])
+
+
+def rename(pairs):
+    with connections["default"].cursor() as cursor:
+        for old, new in pairs:
+            cursor.execute(f"ALTER TABLE {old} RENAME TO {new}")
+
+
+def cut(connection):
+    """End a connection from the server's side."""
+    with connection.cursor() as cursor, contextlib.suppress(Exception):
+        if connection.vendor == "postgresql":
+            cursor.execute("SELECT pg_terminate_backend(pg_backend_pid())")
+        elif connection.vendor == "mysql":
+            cursor.execute("KILL CONNECTION_ID()")
+        else:
+            connection.connection.close()
+
+
+@verbs
+def test_unreachable(unreachable, verb):
+    """Every verb says that the store is unavailable and keeps the driver's own error as the cause."""
+    with pytest.raises(BrokerUnavailable) as raised:
+        verb(unreachable, jobs.new(unreachable))
+
+    assert raised.value.__cause__ is not None
+    assert str(raised.value)
+
+
+def test_listen_unreachable(unreachable):
+    """There is nothing to listen to."""
+    with pytest.raises(BrokerUnavailable):
+        unreachable.listen()
+
+
+@verbs
+def test_not_migrated(without_tables, verb):
+    """Where our tables are missing, the error tells what to do."""
+    with pytest.raises(BrokerUnavailable, match=r"manage\.py migrate"):
+        verb(without_tables, jobs.new(without_tables))
+
+
+def test_in_order(broker):
+    """A store that can be used has nothing to complain of."""
+    broker.check()
+
+
+@verbs
+def test_works_again(database_broker, verb):
+    """A connection that was lost costs at most one error: what is asked again works."""
+    job = jobs.new(database_broker)
+    cut(connections["default"])
+
+    with contextlib.suppress(BrokerUnavailable):
+        database_broker.search()
+
+    verb(database_broker, job)
+
+
+def test_lost_while_others_work(database_broker):
+    """A connection that one thread loses is no matter to the others."""
+    jobs.pushed(database_broker)
+    cut(connections["default"])
+
+    assert elsewhere(database_broker, lambda: len(database_broker.search())) == 1
+    with contextlib.suppress(BrokerUnavailable):
+        database_broker.search()
+    assert len(database_broker.search()) == 1

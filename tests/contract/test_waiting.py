@@ -1,0 +1,82 @@
+"""wait_for: a caller waits for the end of one job and is told when it comes."""
+
+from mainspring.job import State
+from tests.contract import jobs
+from tests.contract.threads import together
+
+LONG = 30  # seconds; only a test that fails waits as long
+
+
+def test_ended_already(broker):
+    """A job that has ended is returned without any waiting."""
+    (job,) = jobs.finished(broker)
+
+    assert broker.wait_for(job.id, LONG) == job
+    assert broker.wait_for(job.id, 0) == job
+
+
+def test_still_live(broker):
+    """When the time is over the job is returned as it is."""
+    (ready,) = jobs.pushed(broker)
+    assert broker.wait_for(ready.id, 0.01) == ready
+
+    (running,) = broker.claim("w1", None, 1)
+    assert broker.wait_for(ready.id, 0.01) == running
+    assert broker.wait_for(ready.id, 0) == running
+
+
+def test_unknown(broker):
+    """There is nothing to wait for where there is no job."""
+    assert broker.wait_for("unheard of", 0.01) is None
+
+
+def test_ends_while_somebody_waits(broker):
+    """Whoever waits gets the job as it ended."""
+    (job,) = jobs.claimed(broker)
+    done = jobs.succeeded(broker, job)
+
+    ended, _ = together(broker, lambda: broker.wait_for(job.id, LONG), lambda: broker.settle([done]))
+
+    assert ended == done
+
+
+def test_several_wait(broker):
+    """Several callers can wait for the same job and for others; each is told of its own."""
+    first, second = (jobs.succeeded(broker, job) for job in jobs.claimed(broker, 2))
+    waits = [lambda job=job: broker.wait_for(job.id, LONG) for job in (first, second, first)]
+
+    *ended, _ = together(broker, *waits, lambda: broker.settle([first, second]))
+
+    assert ended == [first, second, first]
+
+
+def test_waits_through_a_retry(broker):
+    """A job that goes round again has not ended: the wait goes on until it has."""
+    (job,) = jobs.claimed(broker)
+
+    def work():
+        broker.settle([jobs.retried(broker, job)])
+        (again,) = broker.claim("w2", None, 1)
+        broker.settle([jobs.failed(broker, again)])
+
+    ended, _ = together(broker, lambda: broker.wait_for(job.id, LONG), work)
+
+    assert (ended.state, ended.attempts) == (State.FAILED, 2)
+
+
+def test_cancelled_while_somebody_waits(broker):
+    """A cancelled job has ended; whoever waits need not wait any longer."""
+    (job,) = jobs.pushed(broker)
+
+    ended, _ = together(broker, lambda: broker.wait_for(job.id, LONG), lambda: broker.cancel([job.id]))
+
+    assert ended.state == State.CANCELLED
+
+
+def test_quarantined_while_somebody_waits(broker):
+    """A job that a rescue ends has ended too."""
+    (job,) = jobs.claimed(broker, max_crashes=0)
+
+    ended, _ = together(broker, lambda: broker.wait_for(job.id, LONG), lambda: broker.rescue(["w1"], max_crashes=3))
+
+    assert ended.state == State.QUARANTINED

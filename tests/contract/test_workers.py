@@ -1,0 +1,113 @@
+"""beat, workers and leave: the store knows which workers live."""
+
+import time
+
+from mainspring.brokers.base import WorkerInfo
+from mainspring.brokers.database import DatabaseBroker
+from mainspring.clock import SECOND, Clock
+from tests.contract.threads import elsewhere, together
+
+
+def beats(workers):
+    return {worker.id: worker.beat for worker in workers}
+
+
+def test_first_beat(broker):
+    """A worker is known from its first beat on, with its facts."""
+    facts = {
+        "host": "web-1",
+        "pid": 7,
+        "queues": ["mail", "очередь"],
+        "nested": {"a": None, "b": [1.5, True]},
+    }
+
+    (known,) = broker.beat([WorkerInfo("w1", facts=facts)])
+
+    assert (known.id, known.beat, known.facts) == ("w1", 1, facts)
+    assert known.started_at == known.beat_at > 0
+    assert broker.workers() == [known]
+
+
+def test_grows(broker):
+    """Each beat is higher than the one before, whatever the caller believes."""
+    for _ in range(3):
+        broker.beat([WorkerInfo("w1"), WorkerInfo("w2", beat=50)])
+    first = beats(broker.workers())
+
+    broker.beat([WorkerInfo("w1")])
+
+    assert beats(broker.workers()) == {"w1": first["w1"] + 1, "w2": first["w2"]}
+
+
+def test_returns_everyone(broker):
+    """A beat returns all workers that the store knows, those of others included."""
+    elsewhere(broker, lambda: broker.beat([WorkerInfo("other")]))
+
+    assert set(beats(broker.beat([WorkerInfo("w1")]))) == {"other", "w1"}
+    assert set(beats(broker.beat([]))) == {"other", "w1"}
+
+
+def test_keeps_the_start_and_renews_the_facts(broker):
+    """The first beat sets when the worker started; the last one sets its facts and when it was seen."""
+    (first,) = broker.beat([WorkerInfo("w1", facts={"running": 1, "load": 2})])
+    broker.clock.travel(60)
+
+    (last,) = broker.beat([WorkerInfo("w1", facts={"running": 9})])
+
+    assert (last.started_at, last.facts) == (first.started_at, {"running": 9})
+    assert last.beat_at >= first.beat_at
+
+
+def test_started_before_the_first_beat(broker):
+    """A worker may tell itself when it started."""
+    (known,) = broker.beat([WorkerInfo("w1", started_at=5)])
+
+    assert known.started_at == 5
+
+
+def test_leave(broker):
+    """A worker that leaves is forgotten; the others and unknown ones are no matter."""
+    broker.beat([WorkerInfo("w1"), WorkerInfo("w2"), WorkerInfo("w3")])
+
+    broker.leave(["w1", "w3", "unheard of"])
+    broker.leave([])
+
+    assert set(beats(broker.workers())) == {"w2"}
+
+
+def test_come_back(broker):
+    """A worker that was forgotten begins anew with its next beat."""
+    broker.beat([WorkerInfo("w1")])
+    broker.leave(["w1"])
+
+    assert beats(broker.beat([WorkerInfo("w1")])) == {"w1": 1}
+
+
+def test_nobody(broker):
+    """Without workers there is nobody to return."""
+    assert broker.workers() == []
+    assert broker.beat([]) == []
+
+
+def test_beats_at_once(broker):
+    """Many can beat at the same time, also for the same workers in another order; no beat is lost."""
+    workers = [WorkerInfo(f"w{n}") for n in range(5)]
+
+    def beat(order):
+        for _ in range(10):
+            broker.beat(order)
+
+    together(broker, *[lambda order=order: beat(order) for order in (workers, workers[::-1], workers, workers[2:])])
+
+    assert beats(broker.workers()) == {"w0": 30, "w1": 30, "w2": 40, "w3": 40, "w4": 40}
+
+
+def test_sets_the_clock(tables):
+    """A beat sets the clock by the store's own time, so that all workers agree on what is due."""
+    clock = Clock()
+    clock.sync(0)
+    broker = DatabaseBroker(alias="default", using="default", clock=clock)
+
+    broker.beat([WorkerInfo("w1")])
+
+    assert abs(clock.moment() / SECOND - time.time()) < 3600
