@@ -42,7 +42,7 @@ class Supervisor:
         self._listener: Listener | None = None
         self._selector = selectors.DefaultSelector()
         self._signals: list[int] = []
-        self._start_at = [0.0] * plan.processes  # when to start each missing child
+        self._start_at = [0.0] * self._options.processes  # when to start each missing child
         self._failed_starts = 0
         self._hops = 0
         self._next_child = 0
@@ -274,7 +274,7 @@ def describe(plan: Plan) -> str:
     options = plan.options
     queues = "every queue" if plan.queues is None else f"queues {', '.join(plan.queues)}"
     return (
-        f"{queues} with {plan.processes} process(es), each with {options.threads} threads and up to "
+        f"{queues} with {options.processes} process(es), each with {options.threads} threads and up to "
         f"{options.async_jobs} async jobs; it may need {plan.connections} database connections"
     )
 
