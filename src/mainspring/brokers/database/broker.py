@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from django.db import connections, transaction
@@ -10,18 +11,21 @@ from django.db import connections, transaction
 from mainspring import job as machine
 from mainspring.brokers.base import Broker, Count, Listener, WorkerInfo
 from mainspring.brokers.database import errors
+from mainspring.brokers.database.listeners import WAKE_EVERY
 from mainspring.brokers.database.mysql import MySQL
 from mainspring.brokers.database.postgresql import PostgreSQL
 from mainspring.brokers.database.sqlite import SQLite
 from mainspring.brokers.database.store import Connection, Span, Store
+from mainspring.brokers.database.waiting import wait_for
 from mainspring.clock import SECOND, Clock
 from mainspring.exceptions import BrokerUnavailable
-from mainspring.job import ENDS, LIVE, Job, State
+from mainspring.job import ENDS, Job, State
 
 T = TypeVar("T")
 
 STORES: dict[str, type[Store]] = {"postgresql": PostgreSQL, "sqlite": SQLite, "mysql": MySQL}
-SOON = 15 * SECOND
+SOON = 15 * SECOND  # a job that falls due later than this finds workers that have looked meanwhile
+LONGEST_WAIT = 86_400  # seconds; who waits longer is told up to BACKSTOP seconds late
 
 
 class DatabaseBroker(Broker):
@@ -36,11 +40,17 @@ class DatabaseBroker(Broker):
         if vendor not in STORES:
             raise BrokerUnavailable(f"DATABASES[{using!r}]: Mainspring cannot keep jobs in {vendor}.")
         self._store = STORES[vendor]()
+        self._woke_at = -WAKE_EVERY
 
     def push(self, jobs: Sequence[Job], *, once: bool = False) -> None:
         if not jobs:
             return
         self._run(self._store.push_once if once else self._store.push, jobs)
+        if self._store.can_wake and any(self._is_soon(job) for job in jobs):
+            transaction.on_commit(self.wake, using=self.using)
+
+    def _is_soon(self, job: Job) -> bool:
+        return job.due_at is None or job.due_at < self.clock.moment() + SOON
 
     def claim(
         self, worker_id: str, queues: Collection[str] | None, limit: int, skip_tasks: Collection[str] = ()
@@ -90,8 +100,7 @@ class DatabaseBroker(Broker):
         return cancelled
 
     def get(self, id: str) -> Job | None:
-        found = self._run(self._store.standing, [id])
-        return found[0] if found else None
+        return self._run(self._store.get, id)
 
     def search(
         self,
@@ -133,15 +142,24 @@ class DatabaseBroker(Broker):
 
     def wait_for(self, id: str, timeout: float) -> Job | None:
         deadline = time.monotonic() + timeout
-        while (job := self.get(id)) and job.state in LIVE and time.monotonic() < deadline:
-            time.sleep(0.05)
-        return job
+        job = self.get(id)
+        if job is None or job.state in ENDS or timeout <= 0:
+            return job
+        at = self.clock.moment()
+        expires_at = at + int(min(timeout, LONGEST_WAIT) * SECOND)
+        return self._run(wait_for, self._store, id, deadline, at, expires_at)
 
     def listen(self) -> Listener:
-        raise NotImplementedError
+        return self._run(self._store.listen)
 
     def wake(self) -> None:
-        pass
+        now = time.monotonic()
+        # Inside a transaction nobody could see the jobs yet; its commit wakes.
+        if now < self._woke_at + WAKE_EVERY or connections[self.using].in_atomic_block:
+            return
+        self._woke_at = now
+        with suppress(BrokerUnavailable):  # what was stored is stored: workers also look by themselves
+            self._run(self._store.wake)
 
     def check(self) -> None:
         self._run(self._store.next_due)

@@ -1,15 +1,27 @@
 """MariaDB and MySQL: a claim is one short transaction, since UPDATE returns no rows."""
 
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any
 
-from django.db import transaction
+from django.db import OperationalError, transaction
 
 from mainspring import job as machine
+from mainspring.brokers.base import Listener
+from mainspring.brokers.database.listeners import (
+    BACKSTOP,
+    PollingListener,
+    WakeListener,
+    is_readable,
+    own_connection,
+)
 from mainspring.brokers.database.store import Connection, Span, Store, _jobs
-from mainspring.brokers.database.tables import JOB, WORKER
+from mainspring.brokers.database.tables import JOB, WAITER, WORKER
+from mainspring.brokers.database.waiting import AnnouncedWait
 from mainspring.job import Job
+
+INTERRUPTED = 1317
 
 
 class MySQL(Store):
@@ -64,8 +76,87 @@ class MySQL(Store):
                 cursor.execute(take, [token, worker_id, at, tuple(job.id for job in jobs)])
         return [machine.claim(job, worker_id, token, at) for job in jobs]
 
+    def wake(self, connection: Connection) -> None:
+        _wake_up(connection, ["work"])
+
+    def listen(self, connection: Connection) -> Listener:
+        own = own_connection(connection)
+        if not hasattr(own.connection, "send_query"):
+            own.close()
+            return PollingListener()
+        return SleepListener(own)
+
+    def announce(self, cursor: Any, ids: Collection[str]) -> None:
+        cursor.execute(f"SELECT DISTINCT job_id FROM {WAITER} WHERE job_id IN %s", [tuple(ids)])
+        if topics := [_topic(id) for (id,) in cursor.fetchall()]:
+            transaction.on_commit(partial(_wake_up, cursor.db, topics), using=cursor.db.alias)
+
+    def listen_for_end(self, connection: Connection, id: str, at: int, expires_at: int) -> "SleepWait":
+        return SleepWait(own_connection(connection), id, at, expires_at)
+
     def moment(self, connection: Connection) -> int:
         with connection.cursor() as cursor:
-            # UNIX_TIMESTAMP(NOW(6)) would be an hour off, for an hour, when the session's time zone leaves summer time.
+            # UNIX_TIMESTAMP(NOW(6)) would be an hour off while the session's time zone leaves summer time.
             cursor.execute("SELECT TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6))")
             return int(cursor.fetchone()[0])
+
+
+class SleepListener(WakeListener):
+    """Hears of work by a SELECT SLEEP that somebody cuts short."""
+
+    def __init__(self, own: Connection) -> None:
+        super().__init__(own)
+        self._fall_asleep()
+
+    def _fall_asleep(self) -> None:
+        self._own.connection.send_query(_sleep(BACKSTOP, "work"))
+
+    def _was_woken(self, own: Connection) -> bool:
+        if not is_readable(own.connection.fileno()):
+            return False
+        with own.wrap_database_errors:
+            was_cut = _was_cut(own)
+            self._fall_asleep()
+        return was_cut
+
+
+class SleepWait(AnnouncedWait):
+    """Hears of the end of a job by a SELECT SLEEP that somebody cuts short."""
+
+    def wait(self, seconds: float) -> None:
+        with suppress(OperationalError), self.connection.cursor() as cursor:
+            cursor.execute(_sleep(seconds, _topic(self.job_id)))
+
+
+def _sleep(seconds: float, topic: str) -> str:
+    return f"SELECT SLEEP({seconds:.3f}) /* mainspring {topic} */"
+
+
+def _topic(job_id: str) -> str:
+    return job_id.encode().hex()  # cannot end the comment
+
+
+def _wake_up(connection: Connection, topics: Collection[str]) -> None:
+    """Cut short the sleep of everyone who sleeps on one of these topics."""
+    texts = tuple(f"SELECT SLEEP(%) /* mainspring {topic} */" for topic in topics)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT id FROM information_schema.processlist WHERE db = DATABASE()"
+            f" AND ({' OR '.join(['info LIKE %s'] * len(texts))})",
+            texts,
+        )
+        for (id,) in cursor.fetchall():
+            with suppress(OperationalError):  # awake and gone already
+                cursor.execute(f"KILL QUERY {id}")
+
+
+def _was_cut(own: Connection) -> bool:
+    """Take in the end of a sleep: a killed one is an error for MariaDB and the number 1 for MySQL."""
+    raw = own.connection
+    try:
+        raw.read_query_result()
+        return bool(int(raw.store_result().fetch_row()[0][0]))
+    except raw.OperationalError as error:
+        if error.args[0] == INTERRUPTED:
+            return True
+        raise

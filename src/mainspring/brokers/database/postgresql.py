@@ -1,11 +1,21 @@
 """PostgreSQL: a claim is one statement that passes over what others have locked."""
 
+import secrets
+import time
 from collections.abc import Collection, Sequence
+from contextlib import nullcontext
 from typing import Any
 
+from mainspring.brokers.base import Listener
+from mainspring.brokers.database.listeners import PollingListener, WakeListener, is_readable, own_connection
 from mainspring.brokers.database.store import Connection, Span, Store, _jobs, _values
-from mainspring.brokers.database.tables import FINISHED, FINISHED_COLUMNS, JOB, JOB_COLUMNS, MUTABLE_COLUMNS
+from mainspring.brokers.database.tables import FINISHED, FINISHED_COLUMNS, JOB, JOB_COLUMNS, MUTABLE_COLUMNS, WAITER
+from mainspring.brokers.database.waiting import AnnouncedWait
 from mainspring.job import ENDS, LIVE, Job
+
+# Channels belong to a database, and a worker who looks in vain loses nothing: one for all aliases will do.
+WORK_CHANNEL = "mainspring_work"
+ENDS_CHANNEL = "mainspring_ends"
 
 # The fence keeps the planner from running the locking query once per row of the update. Each span is one walk along
 # the index; `queue_name = ANY(...) ORDER BY rank` would sort the backlog.
@@ -48,7 +58,9 @@ FINISH = f"""
         DELETE FROM {JOB} AS job USING {_rows(OUTCOME_COLUMNS)} WHERE {HELD}
         RETURNING {", ".join(f"{'outcome' if name in MUTABLE_COLUMNS else 'job'}.{name}" for name in FINISHED_COLUMNS)}
     )
-    INSERT INTO {FINISHED} ({", ".join(FINISHED_COLUMNS)}) SELECT * FROM gone RETURNING id
+    , ended AS (INSERT INTO {FINISHED} ({", ".join(FINISHED_COLUMNS)}) SELECT * FROM gone RETURNING id)
+    SELECT id, (SELECT pg_notify('{ENDS_CHANNEL}', ended.id)::text FROM {WAITER} WHERE job_id = ended.id LIMIT 1)
+    FROM ended
 """
 PUT_BACK = f"""
     UPDATE {JOB} AS job SET {", ".join(f"{name} = outcome.{name}" for name in MUTABLE_COLUMNS)}
@@ -84,10 +96,28 @@ class PostgreSQL(Store):
             cursor.execute(CLAIM, [*by_column, list(skip_tasks), limit, limit, token, worker_id, at])
             return _jobs(cursor)
 
+    def announce(self, cursor: Any, ids: Collection[str]) -> None:
+        cursor.execute(f"SELECT pg_notify('{ENDS_CHANNEL}', job_id) FROM {WAITER} WHERE job_id = ANY(%s)", [list(ids)])
+
+    def wake(self, connection: Connection) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute(f"NOTIFY {WORK_CHANNEL}")
+
+    def listen(self, connection: Connection) -> Listener:
+        own = own_connection(connection)
+        if not connection.in_atomic_block and not _can_listen(own, connection):
+            own.close()
+            return PollingListener()
+        return NotifyListener(own)
+
+    def listen_for_end(self, connection: Connection, id: str, at: int, expires_at: int) -> "NotifyWait":
+        return NotifyWait(own_connection(connection), id, at, expires_at)
+
     def settle(self, connection: Connection, jobs: Sequence[Job]) -> set[str]:
         ended = [job for job in jobs if job.state in ENDS]
         back = [job for job in jobs if job.state in LIVE]
-        with self.transaction(connection), connection.cursor() as cursor:
+        is_alone = not (ended and back) and not connection.in_atomic_block
+        with nullcontext() if is_alone else self.transaction(connection), connection.cursor() as cursor:
             return _settle(cursor, FINISH, ended) | _settle(cursor, PUT_BACK, back)
 
     def moment(self, connection: Connection) -> int:
@@ -96,11 +126,67 @@ class PostgreSQL(Store):
             return int(cursor.fetchone()[0])
 
 
+class NotifyListener(WakeListener):
+    """Hears of work by LISTEN."""
+
+    def __init__(self, own: Connection) -> None:
+        super().__init__(own)
+        _listen(own, WORK_CHANNEL)
+
+    def _was_woken(self, own: Connection) -> bool:
+        return bool(_notifications(own))
+
+
+class NotifyWait(AnnouncedWait):
+    """Hears of the end of a job by LISTEN."""
+
+    def __init__(self, own: Connection, job_id: str, at: int, expires_at: int) -> None:
+        _listen(own, ENDS_CHANNEL)
+        super().__init__(own, job_id, at, expires_at)
+
+    def wait(self, seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        while is_readable(self.connection.connection, max(0.0, deadline - time.monotonic())):
+            if self.job_id in _notifications(self.connection):
+                return
+
+
+def _listen(own: Connection, channel: str) -> None:
+    with own.cursor() as cursor:
+        cursor.execute(f"LISTEN {channel}")
+
+
+def _can_listen(own: Connection, connection: Connection) -> bool:
+    """Does a notification arrive? Behind a pooler like pgbouncer LISTEN succeeds and then nothing is ever heard."""
+    channel = f"mainspring_test_{secrets.token_hex(8)}"
+    _listen(own, channel)
+    with connection.cursor() as cursor:
+        cursor.execute(f"NOTIFY {channel}")
+    has_arrived = is_readable(own.connection, 1.0)
+    with own.cursor() as cursor:
+        cursor.execute(f"UNLISTEN {channel}")
+    _notifications(own)
+    return has_arrived
+
+
+def _notifications(own: Connection) -> list[str]:
+    """Return the payloads that have come, without waiting for more."""
+    raw = own.connection
+    with own.wrap_database_errors:
+        if not hasattr(raw, "pgconn"):  # psycopg2
+            raw.poll()
+            payloads = [notify.payload for notify in raw.notifies]
+            raw.notifies.clear()
+            return payloads
+        raw.pgconn.consume_input()
+        return [notify.extra.decode() for notify in iter(raw.pgconn.notifies, None)]
+
+
 def _settle(cursor: Any, statement: str, jobs: Sequence[Job]) -> set[str]:
     if not jobs:
         return set()
     cursor.execute(statement, _by_column(jobs, OUTCOME_COLUMNS))
-    return {id for (id,) in cursor.fetchall()}
+    return {id for id, *_ in cursor.fetchall()}
 
 
 def _by_column(jobs: Sequence[Job], columns: Sequence[str]) -> list[list[Any]]:

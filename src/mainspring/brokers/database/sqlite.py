@@ -3,14 +3,17 @@
 import json
 import time
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
 from django.db import transaction
 
+from mainspring.brokers.database import errors
+from mainspring.brokers.database.listeners import own_connection
 from mainspring.brokers.database.store import Connection, Span, Store, _jobs
 from mainspring.brokers.database.tables import JOB
+from mainspring.exceptions import NotSentYet
 from mainspring.job import Job
 
 
@@ -65,6 +68,66 @@ class SQLite(Store):
 
     def moment(self, connection: Connection) -> int:
         return time.time_ns() // 1000
+
+    can_wake = False
+
+    def listen(self, connection: Connection) -> "ChangeListener":
+        return ChangeListener(own_connection(connection))
+
+    def listen_for_end(self, connection: Connection, id: str, at: int, expires_at: int) -> "ChangeWait":
+        if connection.in_atomic_block:
+            raise NotSentYet(
+                f"A transaction on SQLite sees nothing that others write, so the end of job {id} would never come;"
+                " wait for it after the transaction."
+            )
+        return ChangeWait(connection)
+
+
+class ChangeListener:
+    """Asks SQLite whether anybody has written anything, which takes a few microseconds."""
+
+    interval = 0.005
+
+    def __init__(self, own: Connection) -> None:
+        self._own = own
+        self._version = errors.run(own, _data_version)
+
+    def fileno(self) -> None:
+        return None
+
+    def has_news(self) -> bool:
+        before, self._version = self._version, errors.run(self._own, _data_version)
+        return self._version != before
+
+    def close(self) -> None:
+        # Not `self._own.close()`, which Django makes do nothing for databases in memory.
+        if self._own.connection is not None:
+            self._own.connection.close()
+            self._own.connection = None
+
+
+class ChangeWait:
+    """Waits until somebody else has written anything."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self._version = _data_version(connection)
+
+    def wait(self, seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        while self._version == (version := _data_version(self.connection)) and time.monotonic() < deadline:
+            time.sleep(ChangeListener.interval)
+        self._version = version
+
+    def close(self) -> None:
+        """The connection is the caller's."""
+
+
+def _data_version(connection: Connection) -> int:
+    with connection.cursor() as cursor:
+        cursor.execute("PRAGMA data_version")
+        # To fetch all ends the statement; an open one would keep the write-ahead log from being emptied.
+        return int(cursor.fetchall()[0][0])
 
 
 @cache

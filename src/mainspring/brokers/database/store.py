@@ -2,11 +2,12 @@
 
 from collections.abc import Collection, Iterable, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from django.db import transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+from mainspring.brokers.base import Listener
 from mainspring.brokers.database.tables import (
     FINISHED,
     FINISHED_COLUMNS,
@@ -16,7 +17,10 @@ from mainspring.brokers.database.tables import (
     WORKER,
     WORKER_COLUMNS,
 )
-from mainspring.job import ENDS, LIVE, TIME_BITS, Job, State
+from mainspring.job import ENDS, LIVE, TIME_BITS, Job
+
+if TYPE_CHECKING:
+    from mainspring.brokers.database.waiting import EndListener
 
 Connection = BaseDatabaseWrapper
 
@@ -44,8 +48,7 @@ class Store:
     not_in: str
     on_known_id_keep = "ON CONFLICT (id) DO NOTHING"
     on_known_worker_update = (
-        "ON CONFLICT (id) DO UPDATE SET"
-        f" beat = {WORKER}.beat + 1, beat_at = excluded.beat_at, facts = excluded.facts"
+        f"ON CONFLICT (id) DO UPDATE SET beat = {WORKER}.beat + 1, beat_at = excluded.beat_at, facts = excluded.facts"
     )
 
     def __init__(self) -> None:
@@ -55,9 +58,7 @@ class Store:
             self.names([name]) if name in FINISHED_COLUMNS else "NULL" for name in JOB_COLUMNS
         )
         self.insert = f"INSERT INTO {JOB} ({self.job_columns}) VALUES ({_marks(JOB_COLUMNS)})"
-        self.insert_finished = (
-            f"INSERT INTO {FINISHED} ({self.finished_columns}) VALUES ({_marks(FINISHED_COLUMNS)})"
-        )
+        self.insert_finished = f"INSERT INTO {FINISHED} ({self.finished_columns}) VALUES ({_marks(FINISHED_COLUMNS)})"
         changes = ", ".join(f"{self.names([name])} = %s" for name in MUTABLE_COLUMNS)
         self.update = f"UPDATE {JOB} SET {changes} WHERE id = %s"
 
@@ -125,8 +126,10 @@ class Store:
     def finish(self, cursor: Any, jobs: Sequence[Job]) -> None:
         """Move ended jobs, locked by this transaction, to the finished ones."""
         if jobs:
+            ids = [job.id for job in jobs]
             cursor.executemany(self.insert_finished, [_values(job, FINISHED_COLUMNS) for job in jobs])
-            cursor.execute(f"DELETE FROM {JOB} WHERE id {self.is_in}", [self.listed([job.id for job in jobs])])
+            cursor.execute(f"DELETE FROM {JOB} WHERE id {self.is_in}", [self.listed(ids)])
+            self.announce(cursor, ids)
 
     def put_back(self, cursor: Any, jobs: Sequence[Job]) -> None:
         """Store jobs, locked by this transaction, that live on."""
@@ -142,6 +145,10 @@ class Store:
             live = _jobs(cursor)
             cursor.execute(f"SELECT {self.finished_as_job} FROM {FINISHED} WHERE id {self.is_in}", [listed])
             return list({job.id: job for job in [*live, *_jobs(cursor)]}.values())
+
+    def get(self, connection: Connection, id: str) -> Job | None:
+        found = self.standing(connection, [id])
+        return found[0] if found else None
 
     def held_by(self, connection: Connection, worker_ids: Collection[str], limit: int) -> list[Job]:
         with connection.cursor() as cursor:
@@ -232,9 +239,7 @@ class Store:
             )
             return [name for (name,) in cursor.fetchall()]
 
-    def prune(
-        self, connection: Connection, states: Sequence[str], before: int, limit: int, dry_run: bool
-    ) -> int:
+    def prune(self, connection: Connection, states: Sequence[str], before: int, limit: int, dry_run: bool) -> int:
         """Delete up to `limit` jobs that ended in these states before `before`, oldest first."""
         of_state = (
             f"SELECT * FROM (SELECT id, finished_at FROM {FINISHED} WHERE state = %s AND finished_at < %s"
@@ -270,6 +275,24 @@ class Store:
 
     def moment(self, connection: Connection) -> int:
         """Return the database's own time in microseconds since the epoch."""
+        raise NotImplementedError
+
+    # Calling and hearing.
+
+    can_wake = True
+
+    def wake(self, connection: Connection) -> None:
+        """Call those who listen for work."""
+
+    def listen(self, connection: Connection) -> Listener:
+        """Return a listener for work, on a connection of its own."""
+        raise NotImplementedError
+
+    def announce(self, cursor: Any, ids: Collection[str]) -> None:
+        """Tell those who wait for the end of these jobs, once the transaction is committed."""
+
+    def listen_for_end(self, connection: Connection, id: str, at: int, expires_at: int) -> "EndListener":
+        """Return what waits for the end of a job, and let others know until `expires_at` that somebody does."""
         raise NotImplementedError
 
 

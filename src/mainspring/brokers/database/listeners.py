@@ -1,0 +1,91 @@
+"""How a worker hears of work: each listener has a connection of its own, apart from Django's."""
+
+import copy
+import math
+import select
+import time
+from typing import Any
+
+from mainspring.brokers.database import errors
+from mainspring.brokers.database.store import Connection
+
+# A process wakes workers at most once per WAKE_EVERY seconds, so a job pushed just after a wake-up announces itself
+# to nobody. That is safe because whoever was woken, or has just begun to listen, looks once more later.
+WAKE_EVERY = 0.020
+LOOK_AGAIN_AFTER = 0.025
+BACKSTOP = 5.0
+
+
+def own_connection(connection: Connection) -> Connection:
+    """Open a connection to the same database that no pool, transaction or thread of Django's shares."""
+    settings = copy.deepcopy(connection.settings_dict)
+    settings["AUTOCOMMIT"] = True
+    for option in ("pool", "read_timeout"):
+        settings["OPTIONS"].pop(option, None)
+    own: Connection = type(connection)(settings, connection.alias)
+    own.inc_thread_sharing()
+    own.ensure_connection()
+    return own
+
+
+class WakeListener:
+    """Hears of the calls of `wake`; `_was_woken` is what databases do differently."""
+
+    def __init__(self, own: Connection) -> None:
+        self._own = own
+        self._look_again_at = time.monotonic() + LOOK_AGAIN_AFTER
+
+    @property
+    def interval(self) -> float:
+        return max(0.0, min(BACKSTOP, self._look_again_at - time.monotonic()))
+
+    def fileno(self) -> int | None:
+        return int(self._own.connection.fileno())
+
+    def has_news(self) -> bool:
+        now = time.monotonic()
+        if errors.run(self._own, self._was_woken):
+            self._look_again_at = now + LOOK_AGAIN_AFTER
+            return True
+        if now >= self._look_again_at:
+            self._look_again_at = math.inf
+            return True
+        return False
+
+    def close(self) -> None:
+        self._own.close()
+
+    def _was_woken(self, own: Connection) -> bool:
+        raise NotImplementedError
+
+
+class PollingListener:
+    """Says yes from time to time, ever more seldom, where a database cannot call."""
+
+    SHORTEST, LONGEST = 0.05, 0.5
+
+    def __init__(self) -> None:
+        self.interval = self.SHORTEST
+        self._said_yes_at = time.monotonic()
+
+    def fileno(self) -> None:
+        return None
+
+    def has_news(self) -> bool:
+        since = time.monotonic() - self._said_yes_at
+        if since < self.interval:
+            return False
+        # Whoever has not asked for long was busy, so there may be more to do.
+        self.interval = self.SHORTEST if since > 2 * self.LONGEST else min(self.interval * 1.5, self.LONGEST)
+        self._said_yes_at = time.monotonic()
+        return True
+
+    def close(self) -> None:
+        """There is nothing to close."""
+
+
+def is_readable(file: Any, timeout: float = 0.0) -> bool:
+    """Wait up to `timeout` seconds for a file or its number to become readable."""
+    poll = select.poll()  # unlike select.select it takes numbers above 1023
+    poll.register(file, select.POLLIN)
+    return bool(poll.poll(math.ceil(timeout * 1000)))

@@ -1,0 +1,67 @@
+"""How a caller waits for the end of one job."""
+
+import time
+from contextlib import suppress
+from itertools import chain, repeat
+from typing import Protocol
+
+from django.db import DatabaseError, InterfaceError
+
+from mainspring.brokers.database.listeners import BACKSTOP
+from mainspring.brokers.database.store import Connection, Store
+from mainspring.brokers.database.tables import WAITER
+from mainspring.exceptions import NotSentYet
+from mainspring.job import ENDS, Job, new_id
+
+# Whoever ends the job between our look and our waiting may not have seen that we wait.
+PAUSES = (0.05, 0.5)
+
+
+class EndListener(Protocol):
+    """Waits for news of one job; `connection` is the one that can see them."""
+
+    connection: Connection
+
+    def wait(self, seconds: float) -> None: ...
+    def close(self) -> None: ...
+
+
+class AnnouncedWait:
+    """A wait on a connection of its own; its row in the table of waiters is why the end of the job is told."""
+
+    def __init__(self, own: Connection, job_id: str, at: int, expires_at: int) -> None:
+        self.connection = own
+        self.job_id = job_id
+        self._id = new_id()
+        with own.cursor() as cursor:
+            # Left by those who died while they waited.
+            cursor.execute(f"DELETE FROM {WAITER} WHERE expires_at < %s", [at])
+            cursor.execute(
+                f"INSERT INTO {WAITER} (id, job_id, expires_at) VALUES (%s, %s, %s)", [self._id, job_id, expires_at]
+            )
+
+    def close(self) -> None:
+        with suppress(DatabaseError, InterfaceError):
+            with self.connection.cursor() as cursor:
+                cursor.execute(f"DELETE FROM {WAITER} WHERE id = %s", [self._id])
+            self.connection.close()
+
+
+def wait_for(connection: Connection, store: Store, id: str, deadline: float, at: int, expires_at: int) -> Job | None:
+    """Return the job when it has ended, or as it is at `deadline` on the monotonic clock."""
+    listener = store.listen_for_end(connection, id, at, expires_at)
+    try:
+        for pause in chain(PAUSES, repeat(BACKSTOP)):
+            job = store.get(listener.connection, id)
+            left = deadline - time.monotonic()
+            if job is None or job.state in ENDS or left <= 0:
+                break
+            listener.wait(min(pause, left))
+    finally:
+        listener.close()
+    if job is None and store.get(connection, id):
+        raise NotSentYet(
+            f"Job {id} was enqueued in a transaction that is still open, so nobody can run it yet;"
+            " wait for it after the transaction."
+        )
+    return job
