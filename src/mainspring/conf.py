@@ -1,24 +1,19 @@
 """The options: every key of TASKS[alias]["OPTIONS"] stands in one table here and is read once, at the door."""
 
 import difflib
-import os
-import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 from django.conf import settings
 from django.core.signals import setting_changed
 
-from mainspring.durations import to_seconds
+from mainspring import kinds
 from mainspring.exceptions import InvalidOptions
-from mainspring.retries import Policy, parse_backoff
-
-DAY = 86_400
-LONGEST_QUEUE_NAME = 100  # characters, the width of its column
+from mainspring.kinds import Kind, duration, or_none, whole
+from mainspring.retries import Policy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,14 +42,6 @@ class Options:
     task_modules: tuple[str, ...]
     flush_after: float
     flush_jobs: int
-
-
-@dataclass(frozen=True, slots=True)
-class Kind:
-    """What values an option accepts, in words, and how one becomes a field; `read` raises ValueError to refuse."""
-
-    accepts: str
-    read: Callable[[Any], Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,9 +81,8 @@ def check_value(name: str, value: object) -> Any:
     kind = OPTIONS[name].kind
     try:
         return kind.read(value)
-    except ValueError as error:
-        reason = f" ({error})" if str(error) else ""
-        raise InvalidOptions(f"expected {kind.accepts}, got {value!r:.100}{reason}") from None
+    except ValueError:
+        raise InvalidOptions(f"expected {kind.accepts}, got {value!r:.100}") from None
 
 
 def check_text(name: str, text: str) -> Any:
@@ -112,15 +98,6 @@ def did_you_mean(word: object, known: Iterable[str]) -> str:
     known = sorted(known)
     nearest = difflib.get_close_matches(str(word).lower(), known, n=1)
     return f"; did you mean {nearest[0]!r}?" if nearest else f"; there is {', '.join(known) or 'none'}."
-
-
-def cores() -> int:
-    """Return how many processor cores this process may use: its affinity, and its container's quota."""
-    number = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    with suppress(OSError, ValueError):  # no Linux, no such file, or the quota is "max"
-        quota, period = map(int, Path("/sys/fs/cgroup/cpu.max").read_text().split())
-        number = min(number, max(quota // period, 1))
-    return number
 
 
 def _read_all(alias: str, given: Any) -> tuple[dict[str, Any], list[str]]:
@@ -150,183 +127,79 @@ def _fields(values: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-# The kinds of values.
-
-
-def _whole(low: int, high: int) -> Kind:
-    def read(value: Any) -> int:
-        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-            raise ValueError
-        return value
-
-    return Kind(f"a whole number from {low:,} to {high:,}", read)
-
-
-def _duration(low: str, high: str) -> Kind:
-    def read(value: Any) -> float:
-        seconds = to_seconds(value)
-        if not to_seconds(low) <= seconds <= to_seconds(high):
-            raise ValueError
-        return seconds
-
-    return Kind(f"seconds, a timedelta or a text like '90s', '10m', '2h' or '7d', from {low} to {high}", read)
-
-
-def _or_none(kind: Kind) -> Kind:
-    return Kind(f"{kind.accepts}, or None", lambda value: None if value is None else kind.read(value))
-
-
-def _list_of(kind: Kind) -> Kind:
-    def read(value: Any) -> tuple[Any, ...]:
-        # A text is a sequence too, of its letters.
-        if not isinstance(value, list | tuple | set | frozenset):
-            raise ValueError
-        return tuple(kind.read(item) for item in value)
-
-    return Kind(f"a list of {kind.accepts}", read)
-
-
-def _boolean(value: Any) -> bool:
-    if not isinstance(value, bool):
-        raise ValueError
-    return value
-
-
-def _queue_name(value: Any) -> str:
-    if not isinstance(value, str) or not 0 < len(value) <= LONGEST_QUEUE_NAME:
-        raise ValueError
-    return value
-
-
-def _module(value: Any) -> str:
-    if not isinstance(value, str) or not all(part.isidentifier() for part in value.split(".")):
-        raise ValueError
-    return value
-
-
-def _database(value: Any) -> str:
-    if not isinstance(value, str) or value not in settings.DATABASES:
-        raise ValueError("DATABASES has " + ", ".join(map(repr, settings.DATABASES)))
-    return value
-
-
-def _processes(value: Any) -> int:
-    if isinstance(value, str) and (match := re.fullmatch(r"auto|cores\*(\d+(?:\.\d+)?)", value)):
-        return min(max(int(cores() * float(match[1] or 1)), 1), 1000)
-    return int(_whole(1, 1000).read(value))
-
-
-def _backoff(value: Any) -> Policy:
-    try:
-        return parse_backoff(value)
-    except ValueError:
-        raise ValueError from None  # the option's own words name every form
-
-
-def _retention(value: Any) -> dict[str, float | None]:
-    if not isinstance(value, Mapping) or not value.keys() <= RETENTION.keys():
-        raise ValueError
-    return {end: _kept.read(value.get(end, default)) for end, default in RETENTION.items()}
-
-
-_kept = _or_none(_duration("0s", "36500d"))
-_boolean_kind = Kind("True or False", _boolean)
-_queue_names = _list_of(Kind(f"queue names (texts of 1 to {LONGEST_QUEUE_NAME} characters)", _queue_name))
-
-RETENTION = {"succeeded": "7d", "failed": "30d"}
-
 _TABLE = (
     Option(
         "database",
         None,
-        _or_none(Kind("the name of one of DATABASES", _database)),
+        or_none(kinds.DATABASE),
         "The database that holds the jobs; None asks the database routers.",
     ),
     Option(
         "on_commit",
         False,
-        _boolean_kind,
+        kinds.BOOLEAN,
         "Send a job that is enqueued in another database's transaction after its commit, without the outbox; "
         "a crash in between loses the job.",
     ),
-    Option("max_attempts", 1, _whole(1, 1_000_000), "How often a job whose task raises is run in all."),
-    Option(
-        "backoff",
-        "exponential",
-        Kind(
-            "'exponential', 'linear', 'fixed', a Backoff, a duration, a list of durations, "
-            "or a plain function of the attempt and the exception",
-            _backoff,
-        ),
-        "How long a job waits before its next attempt.",
-    ),
+    Option("max_attempts", 1, whole(1, 1_000_000), "How often a job whose task raises is run in all."),
+    Option("backoff", "exponential", kinds.BACKOFF, "How long a job waits before its next attempt."),
     Option(
         "max_crashes",
         3,
-        _whole(0, 1000),
-        "How often the worker may die under a job before the job is given up; 0 runs each job at most once.",
+        whole(0, 1000),
+        "At which death of its worker a job is given up; 0 runs every job at most once, whatever cut it off.",
     ),
     Option(
         "rescue_after",
         15,
-        _duration("5s", "1h"),
+        duration("5s", "1h"),
         "How long it may take until the jobs of a worker that went silent run again.",
     ),
     Option(
         "shutdown_timeout",
         8,
-        _duration("0s", "1d"),
+        duration("0s", "1d"),
         "How long running jobs may take to finish when a worker is told to stop.",
     ),
     Option(
         "retention",
-        RETENTION,
-        Kind("a dict with 'succeeded' and 'failed', each a duration or None", _retention),
+        kinds.RETENTION,
+        kinds.RETENTIONS,
         "How long ended jobs are kept; None keeps them for ever, and every end but success follows 'failed'.",
     ),
-    Option("queues", None, _or_none(_queue_names), "The queues that a worker serves; None is every queue."),
-    Option("exclude", [], _queue_names, "Queues that a worker leaves alone."),
-    Option(
-        "processes",
-        1,
-        Kind("a whole number from 1 to 1,000, 'auto' (one for each core) or 'cores*N'", _processes),
-        "How many processes a worker runs.",
-    ),
-    Option("threads", 4, _whole(0, 256), "How many threads run tasks in each process."),
-    Option("async", 100, _whole(0, 10_000), "How many async jobs run at once in each process."),
+    Option("queues", None, or_none(kinds.QUEUE_NAMES), "The queues that a worker serves; None is every queue."),
+    Option("exclude", [], kinds.QUEUE_NAMES, "Queues that a worker leaves alone."),
+    Option("processes", 1, kinds.PROCESSES, "How many processes a worker runs."),
+    Option("threads", 4, whole(0, 256), "How many threads run tasks in each process."),
+    Option("async", 100, whole(0, 10_000), "How many async jobs run at once in each process."),
     Option(
         "max_jobs",
         None,
-        _or_none(_whole(1, 1_000_000_000)),
+        or_none(whole(1, 1_000_000_000)),
         "How many jobs a process runs before a fresh one takes its place.",
     ),
     Option(
         "max_idle",
         None,
-        _or_none(_duration("0s", "36500d")),
+        or_none(duration("0s", "365d")),
         "How long a worker waits without a job before it ends; None waits for ever.",
     ),
-    Option("drain", False, _boolean_kind, "End the worker as soon as no job is ready."),
+    Option("drain", False, kinds.BOOLEAN, "End the worker as soon as no job is ready."),
     Option(
         "max_payload",
         1_000_000,
-        _whole(1, 1_000_000_000),
+        whole(1, 1_000_000_000),
         "How many bytes the arguments of a job, and its result, may take as JSON.",
     ),
-    Option("max_traceback", 16_384, _whole(200, 1_000_000), "How many characters of a traceback are kept."),
-    Option(
-        "task_modules",
-        [],
-        _list_of(Kind("dotted module names", _module)),
-        "Modules outside the installed apps whose tasks may be run.",
-    ),
+    Option("max_traceback", 16_384, whole(200, 1_000_000), "How many characters of a traceback are kept."),
+    Option("task_modules", [], kinds.MODULES, "Modules outside the installed apps whose tasks may be run."),
     Option(
         "flush_after",
         0.01,
-        _duration("0s", "10s"),
+        duration("0s", "10s"),
         "How long an outcome may wait for others to be stored in one go; a crash in between runs its job again.",
     ),
-    Option("flush_jobs", 64, _whole(1, 1000), "How many outcomes may wait to be stored in one go."),
+    Option("flush_jobs", 64, whole(1, 1000), "How many outcomes may wait to be stored in one go."),
 )
 OPTIONS = {option.name: option for option in _TABLE}
 
