@@ -95,7 +95,7 @@ def test_a_computed_delay_is_kept_usable(asked, given):
 
 
 def test_a_function_that_returns_no_duration_is_named():
-    with pytest.raises(ValueError, match="expected seconds.*got 'soon'"):
+    with pytest.raises(ValueError, match=r"expected seconds.*got 'soon'"):
         delays(lambda attempt, error: "soon", 1)
 
 
