@@ -10,10 +10,10 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
-    Bundle,
     RuleBasedStateMachine,
+    initialize,
     invariant,
-    multiple,
+    precondition,
     rule,
     run_state_machine_as_test,
 )
@@ -36,11 +36,19 @@ TASKS = ["app.tasks.add", "app.tasks.Add", "app.tasks.gone"]
 EVERYTHING = 10_000
 
 workers = st.sampled_from(WORKERS)
-some_workers = st.lists(workers, unique=True)
-queues = st.none() | st.lists(st.sampled_from(QUEUES), unique=True)
-limits = st.integers(0, 8)
 seconds = st.sampled_from([0, 1, 10, 100])
 max_crashes = st.integers(0, 3)
+limits = st.integers(1, 8)
+# How long ago something was made: 0 is the last of its kind.
+ages = st.integers(0, 40)
+new_jobs = st.fixed_dictionaries(
+    {
+        "priority": st.sampled_from([0, 0, 1, 100, -100]),
+        "queue_name": st.sampled_from(QUEUES),
+        "task_path": st.sampled_from(TASKS),
+        "max_crashes": st.none() | max_crashes,
+    }
+)
 
 
 def write(way, job, at, delay):
@@ -67,14 +75,11 @@ class Brokers(RuleBasedStateMachine):
     A claim and a write are held as one job per broker, in the order of the brokers, so that each gets its own token.
     """
 
-    ids = Bundle("ids")
-    claims = Bundle("claims")
-    writes = Bundle("writes")
-
     def __init__(self, brokers):
         super().__init__()
         self.brokers = brokers
         self.clock = brokers[0].clock
+        self.ids, self.claims, self.writes = [], [], []
         self.before = {}
 
     def each(self, verb):
@@ -87,43 +92,42 @@ class Brokers(RuleBasedStateMachine):
 
     # Steps of those who enqueue.
 
-    @rule(
-        target=ids,
-        priority=st.sampled_from([-100, 0, 0, 1, 100]),
-        queue=st.sampled_from(QUEUES),
-        task=st.sampled_from(TASKS),
-        delay=seconds,
-        max_crashes=st.none() | max_crashes,
-    )
-    def push(self, priority, queue, task, delay, max_crashes):
-        at = self.clock.tick()
-        job = machine.new_job(
-            task_path=task,
-            arguments="{}",
-            queue_name=queue,
-            priority=priority,
-            at=at,
-            run_after=at + delay * SECOND if delay else None,
-            max_crashes=max_crashes,
-        )
-        self.each(lambda broker: broker.push([job]))
-        return job.id
+    @initialize(several=st.lists(new_jobs, min_size=1, max_size=10))
+    def push_ready(self, several):
+        self.push(several, 0)
 
-    @rule(id=ids, number=st.integers(0, 2))
-    def push_once(self, id, number):
-        """Push a known job again together with new ones."""
-        new = [jobs.new(self.brokers[0]) for _ in range(number)]
-        known = jobs.new(self.brokers[0], id=id)
-        self.each(lambda broker: broker.push([*new, known], once=True))
+    @rule(several=st.lists(new_jobs, min_size=1, max_size=5), delay=seconds)
+    def push(self, several, delay):
+        new = []
+        for facts in several:
+            at = self.clock.tick()
+            new.append(jobs.new(self.brokers[0], at=at, run_after=at + delay * SECOND if delay else None, **facts))
+        self.each(lambda broker: broker.push(new))
+        self.ids += [job.id for job in new]
 
-    @rule(chosen=st.lists(ids, max_size=4))
-    def cancel(self, chosen):
+    @precondition(lambda self: self.ids)
+    @rule(known=st.lists(ages, min_size=1, max_size=3), facts=new_jobs)
+    def push_once(self, known, facts):
+        """Push known ids again together with a new one."""
+        again = [jobs.new(self.brokers[0], id=id, **facts) for id in chosen(self.ids, known)]
+        new = jobs.new(self.brokers[0], **facts)
+        self.each(lambda broker: broker.push([*again, new], once=True))
+        self.ids.append(new.id)
+
+    @precondition(lambda self: self.ids)
+    @rule(wanted=st.lists(ages, min_size=1, max_size=4))
+    def cancel(self, wanted):
         self.clock.tick()
-        self.each(lambda broker: in_any_order(broker.cancel(chosen)))
+        self.each(lambda broker: in_any_order(broker.cancel(chosen(self.ids, wanted))))
 
     # Steps of workers.
 
-    @rule(target=claims, worker=workers, queues=queues, limit=limits, skip=st.booleans())
+    @rule(
+        worker=workers,
+        queues=st.none() | st.lists(st.sampled_from(QUEUES), min_size=1, unique=True),
+        limit=limits,
+        skip=st.booleans(),
+    )
     def claim(self, worker, queues, limit, skip):
         self.clock.tick()
         skip_tasks = ["app.tasks.gone", "app.tasks.never"] if skip else []
@@ -131,47 +135,53 @@ class Brokers(RuleBasedStateMachine):
             # A broker may remember for some seconds where it found nothing but skipped jobs.
             self.clock.travel(10)
         claimed = self.each(lambda broker: broker.claim(worker, queues, limit, skip_tasks))
-        return multiple(*zip(*claimed, strict=True))
+        self.claims += zip(*claimed, strict=True)
 
-    @rule(target=writes, chosen=st.lists(st.tuples(claims, ways, seconds), min_size=1, max_size=6))
-    def settle(self, chosen):
+    @precondition(lambda self: self.claims)
+    @rule(outcomes=st.lists(st.tuples(ages, ways, seconds), min_size=1, max_size=6))
+    def settle(self, outcomes):
         """Settle claims in one go, each in its own way; some may be old, and some settled before."""
         written = {}
-        for claim, way, delay in chosen:
+        for age, way, delay in outcomes:
+            (claim,) = chosen(self.claims, [age])
             at = self.clock.tick()
             written[claim[0].id] = [write(way, job, at, delay) for job in claim]
         self.settle_in_each(list(written.values()))
-        return multiple(*written.values())
+        self.writes += written.values()
 
-    @rule(chosen=st.lists(writes, min_size=1, max_size=6, unique_by=lambda write: write[0].id))
-    def repeat(self, chosen):
+    @precondition(lambda self: self.writes)
+    @rule(old=st.lists(ages, min_size=1, max_size=6))
+    def repeat(self, old):
         """Send old writes again, as a worker does whose connection was lost."""
-        self.settle_in_each(chosen)
+        self.settle_in_each(list({write[0].id: write for write in chosen(self.writes, old)}.values()))
 
     def settle_in_each(self, written):
         batches = iter(zip(*written, strict=True))
         self.each(lambda broker: broker.settle(next(batches)))
 
-    @rule(limit=limits)
-    def promote(self, limit):
+    @rule(limit=limits, after=seconds)
+    def promote(self, limit, after):
+        self.clock.travel(after)
         self.each(lambda broker: broker.promote(limit))
 
-    @rule(beating=some_workers)
+    @rule(beating=st.lists(workers, unique=True))
     def beat(self, beating):
         alive = [WorkerInfo(id, facts={"number": len(beating)}) for id in beating]
         self.each(lambda broker: in_any_order(broker.beat(alive)))
 
     # Steps of those who clean up.
 
+    @precondition(lambda self: self.claims)
     @rule(
         dead=st.lists(workers, min_size=1, unique=True),
-        started=st.none() | st.lists(ids),
+        started=st.none() | st.lists(ages),
         was_killed=st.booleans(),
         max_crashes=max_crashes,
         batch=st.sampled_from([1, 3, 256]),
     )
     def rescue(self, dead, started, was_killed, max_crashes, batch):
         self.clock.tick()
+        started = started and {claim[0].id for claim in chosen(self.claims, started)}
         facts = {"max_crashes": max_crashes, "started": started, "was_killed": was_killed, "batch": batch}
         self.each(lambda broker: in_any_order(broker.rescue(dead, **facts)))
         self.each(lambda broker: broker.leave(dead))
@@ -180,10 +190,6 @@ class Brokers(RuleBasedStateMachine):
     def prune(self, ended, age, dry_run):
         before = self.clock.tick() - age * SECOND
         self.each(lambda broker: broker.prune(ended, before, EVERYTHING, dry_run=dry_run))
-
-    @rule(by=seconds)
-    def time_passes(self, by):
-        self.clock.travel(by)
 
     # What must hold after each step.
 
@@ -200,6 +206,11 @@ class Brokers(RuleBasedStateMachine):
             assert id in now or before.state in ENDS
             assert id not in now or is_legal(before, now[id])
         self.before = now
+
+
+def chosen(things, ages):
+    """Return the things of these ages; those older than all are young again."""
+    return [things[-1 - age % len(things)] for age in ages]
 
 
 def is_legal(before, after):
@@ -238,7 +249,7 @@ def check():
         stateful_step_count=STEPS,
         derandomize=number is None,
         deadline=None,
-        suppress_health_check=list(HealthCheck),
+        suppress_health_check=[HealthCheck.too_slow],
     )
     return lambda make_brokers: run_state_machine_as_test(lambda: Brokers(make_brokers()), settings=profile)
 
