@@ -2,7 +2,6 @@
 
 import difflib
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -76,23 +75,6 @@ def options_for(alias: str) -> Options:
     return parse(alias, tasks[alias])
 
 
-def check_value(name: str, value: object) -> Any:
-    """Return a value of the option `name` as Options holds it, or raise InvalidOptions: "expected ..., got ..."."""
-    kind = OPTIONS[name].kind
-    try:
-        return kind.read(value)
-    except ValueError:
-        raise InvalidOptions(f"expected {kind.accepts}, got {value!r:.100}") from None
-
-
-def check_text(name: str, text: str) -> Any:
-    """Do as `check_value` for a value from a command line, where "4" is the number 4."""
-    for number in (int, float):
-        with suppress(ValueError):
-            return check_value(name, number(text))
-    return check_value(name, text)
-
-
 def did_you_mean(word: object, known: Iterable[str]) -> str:
     """Return the end of a sentence about an unknown word: the nearest known one, or all of them."""
     known = sorted(known)
@@ -108,10 +90,11 @@ def _read_all(alias: str, given: Any) -> tuple[dict[str, Any], list[str]]:
     problems = [f"{place}: unknown option {key!r}{did_you_mean(key, OPTIONS)}" for key in given if key not in OPTIONS]
     values: dict[str, Any] = {}
     for name, option in OPTIONS.items():
+        value = given.get(name, option.default)
         try:
-            values[name] = check_value(name, given.get(name, option.default))
-        except InvalidOptions as error:
-            problems.append(f"{place}[{name!r}]: {error}.")
+            values[name] = option.kind.read(value)
+        except ValueError:
+            problems.append(f"{place}[{name!r}]: expected {option.kind.accepts}, got {value!r:.100}.")
     if not problems and not values["threads"] and not values["async"]:
         problems.append(f"{place}: 'threads' and 'async' are both 0; nothing could run.")
     return (values if problems else _fields(values)), problems
@@ -167,7 +150,7 @@ _TABLE = (
         kinds.RETENTIONS,
         "How long ended jobs are kept; None keeps them for ever, and every end but success follows 'failed'.",
     ),
-    Option("queues", None, or_none(kinds.QUEUE_NAMES), "The queues that a worker serves; None is every queue."),
+    Option("queues", None, or_none(kinds.QUEUE_NAMES), "The queues that a worker serves; None is all of QUEUES."),
     Option("exclude", [], kinds.QUEUE_NAMES, "Queues that a worker leaves alone."),
     Option("processes", 1, kinds.PROCESSES, "How many processes a worker runs."),
     Option("threads", 4, whole(0, 256), "How many threads run tasks in each process."),
@@ -176,7 +159,7 @@ _TABLE = (
         "max_jobs",
         None,
         or_none(whole(1, 1_000_000_000)),
-        "How many jobs a process runs before a fresh one takes its place.",
+        "How many jobs a process takes before a fresh one replaces it; None is no limit.",
     ),
     Option(
         "max_idle",
