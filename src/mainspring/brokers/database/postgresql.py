@@ -4,6 +4,7 @@ import secrets
 import time
 from collections.abc import Collection, Sequence
 from contextlib import nullcontext
+from functools import cache
 from typing import Any
 
 from mainspring.brokers.base import Listener
@@ -17,25 +18,28 @@ from mainspring.job import ENDS, LIVE, Job
 WORK_CHANNEL = "mainspring_work"
 ENDS_CHANNEL = "mainspring_ends"
 
-# The fence keeps the planner from running the locking query once per row of the update. Each span is one walk along
-# the index; `queue_name = ANY(...) ORDER BY rank` would sort the backlog.
-CLAIM = f"""
-    WITH picked AS MATERIALIZED (
-        SELECT first.id
-        FROM unnest(%s::varchar[], %s::bigint[], %s::bigint[]) AS span (queue_name, low, high)
-        CROSS JOIN LATERAL (
-            SELECT id, rank FROM {JOB}
-            WHERE queue_name = span.queue_name AND rank >= span.low AND rank < span.high
-                AND state = 'ready' AND task_path <> ALL(%s::varchar[])
+
+@cache
+def claim_from(spans: int) -> str:
+    """Return the statement that claims from this number of spans."""
+    # One walk along the index for each span: `queue_name = ANY(...) ORDER BY rank` would sort the backlog. Both bounds
+    # are there even for a whole queue, as without them and without statistics the planner sorts the backlog too.
+    of_span = f"""
+        SELECT id, rank FROM {JOB}
+        WHERE queue_name = %s AND rank >= %s AND rank < %s AND state = 'ready' AND task_path <> ALL(%s)
+        ORDER BY rank LIMIT %s
+        FOR UPDATE SKIP LOCKED"""
+    names = [f"span_{number}" for number in range(spans)]
+    # MATERIALIZED keeps the planner from running what locks once per row of the update.
+    return f"""
+        WITH {", ".join(f"{name} AS MATERIALIZED ({of_span})" for name in names)}, picked AS MATERIALIZED (
+            SELECT id FROM ({" UNION ALL ".join(f"SELECT * FROM {name}" for name in names)}) AS spans
             ORDER BY rank LIMIT %s
-            FOR UPDATE SKIP LOCKED
-        ) AS first
-        ORDER BY first.rank LIMIT %s
-    )
-    UPDATE {JOB} AS job SET state = 'running', token = %s, worker_id = %s, last_attempted_at = %s
-    FROM picked WHERE job.id = picked.id
-    RETURNING {", ".join(f"job.{name}" for name in JOB_COLUMNS)}
-"""
+        )
+        UPDATE {JOB} AS job SET state = 'running', token = %s, worker_id = %s, last_attempted_at = %s
+        FROM picked WHERE job.id = picked.id
+        RETURNING {", ".join(f"job.{name}" for name in JOB_COLUMNS)}"""
+
 
 NUMBERS = {
     "priority", "enqueued_at", "run_after", "rank", "due_at", "token", "attempts", "crashes", "interruptions",
@@ -52,7 +56,9 @@ def _rows(columns: Sequence[str]) -> str:
 INSERT = f"INSERT INTO {JOB} ({', '.join(JOB_COLUMNS)}) SELECT * FROM {_rows(JOB_COLUMNS)}"
 
 OUTCOME_COLUMNS = ("id", "token", *MUTABLE_COLUMNS)
-HELD = "job.id = outcome.id AND job.token = outcome.token AND job.state = 'running'"
+# The subquery hides the state from the planner: where statistics know of no running job it would expect one row and
+# compare every outcome with every running job.
+HELD = "job.id = outcome.id AND job.token = outcome.token AND job.state = (SELECT 'running')"
 FINISH = f"""
     WITH gone AS (
         DELETE FROM {JOB} AS job USING {_rows(OUTCOME_COLUMNS)} WHERE {HELD}
@@ -91,9 +97,10 @@ class PostgreSQL(Store):
         token: int,
         at: int,
     ) -> list[Job]:
-        by_column = [list(column) for column in zip(*spans, strict=True)]
+        skipped = self.listed(skip_tasks)
+        of_spans = [value for span in spans for value in (*span, skipped, limit)]
         with connection.cursor() as cursor:
-            cursor.execute(CLAIM, [*by_column, list(skip_tasks), limit, limit, token, worker_id, at])
+            cursor.execute(claim_from(len(spans)), [*of_spans, limit, token, worker_id, at])
             return _jobs(cursor)
 
     def announce(self, cursor: Any, ids: Collection[str]) -> None:
