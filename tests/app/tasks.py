@@ -1,9 +1,13 @@
 """Small tasks, made with the standard decorator as a project would."""
 
 import asyncio
+import os
+import signal
 import threading
 
 import django
+
+import mainspring
 
 from tests.app.models import Note
 
@@ -97,3 +101,25 @@ async def async_note(text):
 @task
 async def async_hang(seconds=3600):
     await asyncio.sleep(seconds)
+
+
+@task
+def kill_worker():
+    """Die as by the kernel's out-of-memory killer."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@task
+def hang_once():
+    """Hang for ever at the first run, return at the next."""
+    if Note.objects.filter(text="hung").exists():
+        return
+    Note.objects.create(text="hung")
+    threading.Event().wait()
+
+
+@mainspring.task(max_attempts=5, backoff=[0.1], takes_context=True)
+def succeed_at_third(context):
+    if context.attempt < 3:
+        raise ValueError("not yet")
+    return context.attempt

@@ -2,17 +2,22 @@
 
 import socket
 
+import pytest
+
 from mainspring.worker.channel import Channel
 
 
-def make_pair():
-    near, far = socket.socketpair()
-    return Channel(near), Channel(far)
+@pytest.fixture
+def pair():
+    near, far = (Channel(sock) for sock in socket.socketpair())
+    yield near, far
+    near.close()
+    far.close()
 
 
-def test_messages_arrive_in_order_however_they_are_cut():
+def test_messages_arrive_in_order_however_they_are_cut(pair):
     """Several messages in one read, or one message in several, come out whole."""
-    near, far = make_pair()
+    near, far = pair
     near.send(wake=True)
     near.send(stop=8.0)
     near._socket.send(b'{"half": ')
@@ -22,9 +27,9 @@ def test_messages_arrive_in_order_however_they_are_cut():
     assert far.receive() == [{"half": 1}]
 
 
-def test_the_end_of_the_other_side_closes_the_line():
+def test_the_end_of_the_other_side_closes_the_line(pair):
     """A dead process cannot say so; the kernel does."""
-    near, far = make_pair()
+    near, far = pair
     near.close()
 
     assert far.receive() == []
@@ -32,9 +37,9 @@ def test_the_end_of_the_other_side_closes_the_line():
     far.send(wake=True)
 
 
-def test_sending_never_waits():
+def test_sending_never_waits(pair):
     """A side that does not read cannot hold up the other."""
-    near, far = make_pair()
+    near, far = pair
     for _ in range(100_000):
         near.send(wake=True)
 

@@ -1,12 +1,12 @@
 """How the verbs find the backend that they are about."""
 
-import difflib
 from argparse import ArgumentParser
 
 from django.core.management.base import CommandError
 
 from mainspring.backends import MainspringBackend
 from mainspring.compat import task_backends
+from mainspring.conf import did_you_mean
 
 
 def add_backend_argument(parser: ArgumentParser) -> None:
@@ -27,6 +27,4 @@ def backend_of(alias: str | None) -> MainspringBackend:
         alias = "default" if "default" in known or len(known) > 1 else next(iter(known))
     if alias in known:
         return known[alias]
-    near = difflib.get_close_matches(alias, known, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else "."
-    raise CommandError(f"TASKS has no Mainspring backend {alias!r} (it has {', '.join(known)}){hint}")
+    raise CommandError(f"TASKS has no Mainspring backend {alias!r}{did_you_mean(alias, known)}")

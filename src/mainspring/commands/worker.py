@@ -1,6 +1,5 @@
 """`manage.py mainspring worker`: run jobs until told to stop."""
 
-import difflib
 import os
 import sys
 from argparse import ArgumentParser
@@ -13,6 +12,7 @@ from django.db import connections
 
 from mainspring.backends import MainspringBackend
 from mainspring.commands.backends import add_backend_argument, backend_of
+from mainspring.conf import did_you_mean
 from mainspring.exceptions import InvalidOptions
 from mainspring.worker.plan import Plan
 from mainspring.worker.supervisor import describe
@@ -41,6 +41,7 @@ FLAGS = {
     "--max-jobs": ("N", "replace a process after it has claimed N jobs"),
     "--max-idle": ("SECONDS", "end when nothing was to be done for so long"),
     "--shutdown-timeout": ("SECONDS", "how long running jobs may go on after TERM"),
+    "--rescue-after": ("SECONDS", "how soon the jobs of a silent worker run again"),
 }
 
 
@@ -82,12 +83,8 @@ def _plan(backend: MainspringBackend, queues: str | None, exclude: str | None, f
 
 
 def _check_queue(name: str, queues: Collection[str], alias: str) -> None:
-    if not queues or name in queues:
-        return
-    near = difflib.get_close_matches(name, queues, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else "."
-    known = ", ".join(sorted(queues))
-    raise CommandError(f"TASKS[{alias!r}]['QUEUES'] has no queue {name!r} (it has {known}){hint}")
+    if queues and name not in queues:
+        raise CommandError(f"TASKS[{alias!r}]['QUEUES'] has no queue {name!r}{did_you_mean(name, queues)}")
 
 
 def _become_supervisor(plan: Plan) -> None:

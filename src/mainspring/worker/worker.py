@@ -105,10 +105,12 @@ class Worker:
 
     def run(self) -> bool:
         """Work until stopped; return whether everything that was claimed has been settled."""
-        while not self._is_over():
+        while True:
             if not self._is_store_away():
                 self._use_store()
             self._watch_rows()
+            if self._is_over():
+                break
             self._notices.wait(self._pause())
             self._notices.clear()
         self._use_store()
