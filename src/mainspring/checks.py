@@ -1,0 +1,228 @@
+"""System checks: what is wrong with the settings of a backend, each with the way out; docs/reference/checks.md."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from django.apps import apps
+from django.conf import settings
+from django.core.checks import CheckMessage, Error, Tags, Warning, register
+from django.db import connections
+
+from mainspring import kinds
+from mainspring.brokers.database.tables import FINISHED, JOB, OUTBOX, WAITER, WORKER
+from mainspring.compat import task_backends
+from mainspring.conf import OPTIONS, did_you_mean, parse, problems_of
+from mainspring.worker.plan import Plan
+
+KEYS = {"BACKEND", "QUEUES", "OPTIONS"}
+SHORT_TIMEOUT = 10  # seconds; a checkpoint of a large WAL file can hold a writer up longer than SQLite's usual 5
+SQLITE = {
+    "transaction_mode": "IMMEDIATE",
+    "timeout": 20,
+    "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
+}
+# What each vendor answers is how many connections ordinary users can open.
+LIMITS = {
+    "postgresql": "SELECT current_setting('max_connections')::int"
+    " - current_setting('superuser_reserved_connections')::int"
+    " - COALESCE(current_setting('reserved_connections', true), '0')::int",
+    "mysql": "SELECT @@max_connections",
+}
+
+
+def check_backend(alias: str, params: Mapping[str, Any]) -> list[CheckMessage]:
+    """Return what is wrong with `TASKS[alias]`, which is `params`, as far as it shows without asking a database."""
+    if not apps.is_installed("mainspring"):
+        hint = 'Add "mainspring" to INSTALLED_APPS, then run `manage.py migrate`.'
+        return [Error(f"TASKS[{alias!r}] needs the app mainspring.", hint=hint, id="mainspring.E002")]
+    problems = [*_unknown_keys(alias, params), *_options(alias, params), *_queues(alias, params)]
+    if any(isinstance(problem, Error) for problem in problems):
+        return problems
+    return [*problems, *_on_commit(alias, params), *_sqlite(alias), *_shared_database(alias, params)]
+
+
+def check_databases(*, databases: Sequence[str] | None = None, **_: Any) -> list[CheckMessage]:
+    """Return what is wrong with the databases that hold jobs; runs with `manage.py check --database ALIAS`."""
+    messages: list[CheckMessage] = []
+    for alias in getattr(settings, "TASKS", {}):
+        database = _database_of(alias)
+        if database is not None and database in (databases or ()):
+            messages += [*_tables(database), *_connections(alias, database)]
+    return messages
+
+
+def register_checks() -> None:
+    register(check_databases, Tags.database)
+
+
+# The settings alone.
+
+
+def _unknown_keys(alias: str, params: Mapping[str, Any]) -> Iterator[CheckMessage]:
+    for key in params.keys() - KEYS:
+        belongs = str(key).lower() in OPTIONS
+        hint = f"Put it into TASKS[{alias!r}]['OPTIONS'], in lower case." if belongs else "Take it out."
+        yield Warning(f"TASKS[{alias!r}][{key!r}] is read by nobody.", hint=hint, id="mainspring.W005")
+
+
+def _options(alias: str, params: Mapping[str, Any]) -> Iterator[CheckMessage]:
+    for problem in problems_of(alias, params):
+        yield Error(problem, hint="docs/reference/options.md lists every option.", id="mainspring.E001")
+
+
+def _queues(alias: str, params: Mapping[str, Any]) -> Iterator[CheckMessage]:
+    known = params.get("QUEUES", ["default"])
+    try:
+        kinds.QUEUE_NAMES.read(known)
+    except ValueError:
+        yield Error(
+            f"TASKS[{alias!r}]['QUEUES']: expected {kinds.QUEUE_NAMES.accepts}, got {known!r:.100}.",
+            hint='For example: "QUEUES": ["default", "mail"]; an empty list allows every name.',
+            id="mainspring.E003",
+        )
+        return
+    if problems_of(alias, params) or not known:
+        return
+    options = parse(alias, params)
+    for option, names in (("queues", options.queues or ()), ("exclude", options.exclude)):
+        for name in names:
+            if name not in known:
+                yield Error(
+                    f"TASKS[{alias!r}] OPTIONS[{option!r}]: QUEUES has no {name!r}{did_you_mean(name, known)}",
+                    hint="Correct the name, or add it to QUEUES.",
+                    id="mainspring.E003",
+                )
+    if set(options.queues or known) <= set(options.exclude):
+        yield Error(
+            f"TASKS[{alias!r}] OPTIONS['exclude']: no queue is left for a worker to serve.",
+            hint="Leave out the option 'exclude', or a name in it.",
+            id="mainspring.E003",
+        )
+
+
+def _on_commit(alias: str, params: Mapping[str, Any]) -> Iterator[CheckMessage]:
+    if parse(alias, params).on_commit:
+        yield Warning(
+            f"TASKS[{alias!r}] OPTIONS['on_commit']: a job that is enqueued in another database's transaction is lost "
+            "when the process dies between the commit and the sending, or when an earlier on_commit hook raises.",
+            hint="Leave the option out: the outbox loses none. If a loss is acceptable, silence this check.",
+            id="mainspring.W003",
+        )
+
+
+# What the settings say about a database.
+
+
+def _sqlite(alias: str) -> Iterator[CheckMessage]:
+    database = _database_of(alias)
+    connection: Any = None if database is None else connections[database]
+    if connection is None or connection.vendor != "sqlite" or connection.is_in_memory_db():
+        return
+    given = connection.settings_dict["OPTIONS"]
+    lacking = [name for name, is_set in _sqlite_settings(given).items() if not is_set]
+    if not lacking:
+        return
+    lines = "".join(f"\n    {key!r}: {value!r}," for key, value in _advised(given).items())
+    yield Warning(
+        f"DATABASES[{database!r}] holds jobs in SQLite without {', '.join(lacking)}: readers and writers get in each "
+        'other\'s way, up to the error "database is locked".',
+        hint=f"Set DATABASES[{database!r}]['OPTIONS'] to {{{lines}\n}}\nsynchronous=NORMAL makes a write about seven "
+        "times as fast, and a power failure can take the last commits back (a crash of a process cannot): jobs that "
+        "were enqueued then are gone, jobs that had finished run again. Leave that PRAGMA out to keep every commit.",
+        id="mainspring.W001",
+    )
+
+
+def _sqlite_settings(given: Mapping[str, Any]) -> dict[str, bool]:
+    return {
+        "transaction_mode IMMEDIATE": str(given.get("transaction_mode")).upper() in ("IMMEDIATE", "EXCLUSIVE"),
+        f"a timeout of {SHORT_TIMEOUT} s or more": given.get("timeout", 0) >= SHORT_TIMEOUT,
+        "journal_mode WAL": _has_wal(given),
+    }
+
+
+def _advised(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the advice merged into what is there."""
+    advised = {**given, **SQLITE, "timeout": max(given.get("timeout", 0), SQLITE["timeout"])}
+    own_command = str(given.get("init_command") or "").strip().rstrip(";")
+    if own_command:
+        advised["init_command"] = own_command + ";" + ("" if _has_wal(given) else f" {SQLITE['init_command']}")
+    return advised
+
+
+def _has_wal(given: Mapping[str, Any]) -> bool:
+    return "journal_mode=wal" in "".join(str(given.get("init_command")).lower().split())
+
+
+def _shared_database(alias: str, params: Mapping[str, Any]) -> Iterator[CheckMessage]:
+    """Rows do not say which alias they belong to, only which queue."""
+    aliases = list(settings.TASKS)
+    for other in aliases[: aliases.index(alias)]:
+        if not _is_one_database(_database_of(alias), _database_of(other)):
+            continue
+        mine, others = (set(tasks.get("QUEUES", ["default"])) for tasks in (params, settings.TASKS[other]))
+        # No name stands for all of them.
+        if not mine or not others or mine & others:
+            yield Error(
+                f"TASKS[{other!r}] and TASKS[{alias!r}] keep their jobs in one database and share queues: "
+                "the workers of each would run the other's jobs.",
+                hint="Give each its own names in QUEUES, or its own OPTIONS['database'].",
+                id="mainspring.E004",
+            )
+
+
+def _is_one_database(one: str | None, other: str | None) -> bool:
+    """Do two aliases of DATABASES lead to the same place?"""
+    if one is None or other is None:
+        return False
+    return one == other or _address(one) == _address(other)
+
+
+def _address(database: str) -> tuple[str, ...]:
+    place = connections[database].settings_dict
+    return tuple(str(place[key]) for key in ("ENGINE", "HOST", "PORT", "NAME"))
+
+
+def _database_of(alias: str) -> str | None:
+    """Return the alias in DATABASES where a backend keeps its jobs; None when it does not, or nobody can know."""
+    from mainspring.backends import MainspringBackend  # it calls us
+
+    if problems_of(alias, settings.TASKS[alias]):
+        return None
+    backend = task_backends[alias]
+    return backend.database if isinstance(backend, MainspringBackend) else None
+
+
+# What the database itself says.
+
+
+def _tables(database: str) -> Iterator[CheckMessage]:
+    # A warning, because `migrate` runs these checks first and an error would keep it from making the tables.
+    with connections[database].cursor() as cursor:
+        missing = {JOB, FINISHED, OUTBOX, WORKER, WAITER}.difference(
+            connections[database].introspection.table_names(cursor)
+        )
+    if missing:
+        yield Warning(
+            f"DATABASES[{database!r}] has no table {', '.join(sorted(missing))}.",
+            hint=f"Run `manage.py migrate --database {database}`; a database router must allow it.",
+            id="mainspring.W004",
+        )
+
+
+def _connections(alias: str, database: str) -> Iterator[CheckMessage]:
+    connection = connections[database]
+    if connection.vendor not in LIMITS:
+        return
+    with connection.cursor() as cursor:
+        cursor.execute(LIMITS[connection.vendor])
+        limit = int(cursor.fetchone()[0])
+    plan = Plan(backend=alias, database=database)
+    if plan.connections > limit:
+        yield Warning(
+            f"One worker of TASKS[{alias!r}] may need {plan.connections} connections to DATABASES[{database!r}], "
+            f"whose server allows {limit}.",
+            hint=f"Lower the options 'processes' ({plan.options.processes}) or 'threads' ({plan.options.threads}), "
+            "or raise max_connections of the server; other workers and the site need connections too.",
+            id="mainspring.W002",
+        )
