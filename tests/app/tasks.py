@@ -56,6 +56,19 @@ def hang(seconds=3600):
 
 
 @task
+def note_and_hang(text):
+    """Show that it has begun, then block for ever."""
+    Note.objects.create(text=text)
+    threading.Event().wait()
+
+
+@task
+async def async_note_and_hang(text):
+    await Note.objects.acreate(text=text)
+    await asyncio.sleep(3600)
+
+
+@task
 def leave(code=1):
     """End the interpreter's thread as sys.exit() does."""
     raise SystemExit(code)

@@ -50,7 +50,7 @@ class WorkerCommand:
     def children(self):
         """The worker processes, oldest first."""
         found = psutil.Process(self.process.pid).children(recursive=True)
-        return [child for child in found if "mainspring.worker.child" in " ".join(child.cmdline())]
+        return [child for child in found if _is_worker_process(child)]
 
     def terminate(self):
         self.process.send_signal(signal.SIGTERM)
@@ -67,6 +67,13 @@ class WorkerCommand:
         self.process.wait()
         self._reader.join(SOON)
         self.process.stdout.close()
+
+
+def _is_worker_process(process):
+    try:
+        return "mainspring.worker.child" in process.cmdline()
+    except psutil.NoSuchProcess:
+        return False  # it ended while we looked
 
 
 @pytest.fixture

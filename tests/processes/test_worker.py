@@ -74,9 +74,9 @@ def test_term_lets_running_jobs_finish(start_worker, broker):
 
 def test_term_gives_back_what_does_not_finish_in_time(start_worker, broker):
     """Cut off by a deploy: ready again, an interruption, no attempt and no crash."""
-    results = [tasks.hang.enqueue(), tasks.async_hang.enqueue()]
+    results = [tasks.note_and_hang.enqueue("sync"), tasks.async_note_and_hang.enqueue("async")]
     worker = start_worker("--shutdown-timeout", "0.3")
-    wait_until(lambda: all(broker.get(result.id).state == State.RUNNING for result in results))
+    wait_until(lambda: Note.objects.count() == 2)
     worker.terminate()
 
     assert worker.wait() == 0, worker.output
@@ -87,9 +87,9 @@ def test_term_gives_back_what_does_not_finish_in_time(start_worker, broker):
 
 def test_term_gives_back_what_has_not_begun_without_counting(start_worker, broker):
     """A job that only waited in the process's memory was never touched."""
-    results = [tasks.hang.enqueue() for _ in range(3)]
+    results = [tasks.note_and_hang.enqueue(text) for text in "abc"]
     worker = start_worker("--threads", "1", "--shutdown-timeout", "0.3")
-    wait_until(lambda: any(broker.get(result.id).state == State.RUNNING for result in results))
+    wait_until(Note.objects.exists)
     worker.terminate()
 
     assert worker.wait() == 0, worker.output
@@ -100,9 +100,9 @@ def test_term_gives_back_what_has_not_begun_without_counting(start_worker, broke
 
 def test_a_second_term_ends_at_once(start_worker, broker):
     """Whoever presses Ctrl-C twice does not wait; nothing is lost by it."""
-    result = tasks.hang.enqueue()
+    result = tasks.note_and_hang.enqueue("a")
     worker = start_worker("--shutdown-timeout", "60")
-    wait_until(lambda: broker.get(result.id).state == State.RUNNING)
+    wait_until(Note.objects.exists)
     worker.terminate()
     worker.wait_for_line("stopping")
     worker.terminate()
@@ -114,9 +114,9 @@ def test_a_second_term_ends_at_once(start_worker, broker):
 
 def test_a_dead_child_is_replaced_and_its_job_runs_again(start_worker, broker):
     """The supervisor sees the death at once; only the job that ran is charged."""
-    result = tasks.hang.enqueue()
+    result = tasks.note_and_hang.enqueue("a")
     worker = start_worker()
-    wait_until(lambda: broker.get(result.id).state == State.RUNNING)
+    wait_until(Note.objects.exists)
     [child] = worker.children()
     child.kill()
 
