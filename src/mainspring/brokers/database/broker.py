@@ -11,6 +11,7 @@ from django.db import connections, transaction
 from mainspring import job as machine
 from mainspring.brokers.base import Broker, Count, Listener, WorkerInfo
 from mainspring.brokers.database import errors
+from mainspring.brokers.database.cursor import Cursor
 from mainspring.brokers.database.listeners import WAKE_EVERY
 from mainspring.brokers.database.mysql import MySQL
 from mainspring.brokers.database.postgresql import PostgreSQL
@@ -40,14 +41,15 @@ class DatabaseBroker(Broker):
         if vendor not in STORES:
             raise BrokerUnavailable(f"DATABASES[{using!r}]: Mainspring cannot keep jobs in {vendor}.")
         self._store = STORES[vendor]()
+        self._cursor = Cursor()
         self._woke_at = -WAKE_EVERY
 
     def push(self, jobs: Sequence[Job], *, once: bool = False) -> None:
         if not jobs:
             return
         self._run(self._store.push_once if once else self._store.push, jobs)
-        if self._store.can_wake and any(self._is_soon(job) for job in jobs):
-            transaction.on_commit(self.wake, using=self.using)
+        if any(self._is_soon(job) for job in jobs):
+            self.wake()
 
     def _is_soon(self, job: Job) -> bool:
         return job.due_at is None or job.due_at < self.clock.moment() + SOON
@@ -57,13 +59,24 @@ class DatabaseBroker(Broker):
     ) -> list[Job]:
         if queues is None:
             queues = self._run(self._store.queue_names)
+        queues = list(dict.fromkeys(queues))
         if not queues or limit < 1:
             return []
-        spans = [Span(name) for name in queues]
-        claimed = self._run(
-            self._store.claim, spans, limit, skip_tasks, worker_id, machine.new_token(), self.clock.moment()
-        )
-        return sorted(claimed, key=lambda job: job.rank or 0)
+        spans = self._cursor.spans(queues, skip_tasks, self.clock.elapsed())
+        is_whole = self._cursor.is_whole
+        token, at = machine.new_token(), self.clock.moment()
+        jobs = self._run(self._store.claim, spans, limit, skip_tasks, worker_id, token, at)
+        if skip_tasks:
+            bands = self._run(self._store.bands, queues) if is_whole else []
+            self._cursor.learn(bands, jobs, limit, at)
+        elif len(jobs) == limit:
+            self._cursor.learn({(job.queue_name, job.priority) for job in jobs}, jobs, limit, at)
+        elif not is_whole:
+            # There is room for whatever may have gone back to an early place.
+            self._cursor.forget()
+            spans = [Span(name) for name in queues]
+            jobs += self._run(self._store.claim, spans, limit - len(jobs), (), worker_id, token, at)
+        return sorted(jobs, key=_rank)
 
     def settle(self, jobs: Sequence[Job]) -> set[str]:
         if not jobs:
@@ -153,9 +166,11 @@ class DatabaseBroker(Broker):
         return self._run(self._store.listen)
 
     def wake(self) -> None:
+        if connections[self.using].in_atomic_block:
+            transaction.on_commit(self.wake, using=self.using)  # nobody could see the jobs yet
+            return
         now = time.monotonic()
-        # Inside a transaction nobody could see the jobs yet; its commit wakes.
-        if now < self._woke_at + WAKE_EVERY or connections[self.using].in_atomic_block:
+        if not self._store.can_wake or now < self._woke_at + WAKE_EVERY:
             return
         self._woke_at = now
         with suppress(BrokerUnavailable):  # what was stored is stored: workers also look by themselves
@@ -169,6 +184,10 @@ class DatabaseBroker(Broker):
 
     def _run(self, verb: Callable[..., T], *arguments: Any) -> T:
         return errors.run(connections[self.using], verb, *arguments)
+
+
+def _rank(job: Job) -> int:
+    return job.rank or 0
 
 
 def _is_repeat(job: Job, stored: Job) -> bool:

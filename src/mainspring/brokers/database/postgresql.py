@@ -4,12 +4,11 @@ import secrets
 import time
 from collections.abc import Collection, Sequence
 from contextlib import nullcontext
-from functools import cache
 from typing import Any
 
 from mainspring.brokers.base import Listener
 from mainspring.brokers.database.listeners import PollingListener, WakeListener, is_readable, own_connection
-from mainspring.brokers.database.store import Connection, Span, Store, _jobs, _values
+from mainspring.brokers.database.store import Connection, Span, Store, _jobs, as_json
 from mainspring.brokers.database.tables import FINISHED, FINISHED_COLUMNS, JOB, JOB_COLUMNS, MUTABLE_COLUMNS, WAITER
 from mainspring.brokers.database.waiting import AnnouncedWait
 from mainspring.job import ENDS, LIVE, Job
@@ -19,38 +18,36 @@ WORK_CHANNEL = "mainspring_work"
 ENDS_CHANNEL = "mainspring_ends"
 
 
-@cache
-def claim_from(spans: int) -> str:
-    """Return the statement that claims from this number of spans."""
-    # One walk along the index for each span: `queue_name = ANY(...) ORDER BY rank` would sort the backlog. Both bounds
-    # are there even for a whole queue, as without them and without statistics the planner sorts the backlog too.
-    of_span = f"""
-        SELECT id, rank FROM {JOB}
-        WHERE queue_name = %s AND rank >= %s AND rank < %s AND state = 'ready' AND task_path <> ALL(%s)
-        ORDER BY rank LIMIT %s
-        FOR UPDATE SKIP LOCKED"""
-    names = [f"span_{number}" for number in range(spans)]
-    # MATERIALIZED keeps the planner from running what locks once per row of the update.
-    return f"""
-        WITH {", ".join(f"{name} AS MATERIALIZED ({of_span})" for name in names)}, picked AS MATERIALIZED (
-            SELECT id FROM ({" UNION ALL ".join(f"SELECT * FROM {name}" for name in names)}) AS spans
+# Each span is one walk along the index: `queue_name = ANY(...) ORDER BY rank` would sort the backlog. Both bounds are
+# there even for a whole queue, as without them the planner sorts the backlog too while it has no statistics.
+# MATERIALIZED keeps it from running what locks once per row of the update.
+CLAIM = f"""
+    WITH picked AS MATERIALIZED (
+        SELECT first.id
+        FROM unnest(%s::text[], %s::bigint[], %s::bigint[]) AS span (queue_name, low, high)
+        CROSS JOIN LATERAL (
+            SELECT id, rank FROM {JOB}
+            WHERE queue_name = span.queue_name AND rank >= span.low AND rank < span.high
+                AND state = 'ready' AND task_path <> ALL(%s)
             ORDER BY rank LIMIT %s
-        )
-        UPDATE {JOB} AS job SET state = 'running', token = %s, worker_id = %s, last_attempted_at = %s
-        FROM picked WHERE job.id = picked.id
-        RETURNING {", ".join(f"job.{name}" for name in JOB_COLUMNS)}"""
+            FOR UPDATE SKIP LOCKED
+        ) AS first
+        ORDER BY first.rank LIMIT %s
+    )
+    UPDATE {JOB} AS job SET state = 'running', token = %s, worker_id = %s, last_attempted_at = %s
+    FROM picked WHERE job.id = picked.id
+    RETURNING {", ".join(f"job.{name}" for name in JOB_COLUMNS)}
+"""
 
-
-NUMBERS = {
-    "priority", "enqueued_at", "run_after", "rank", "due_at", "token", "attempts", "crashes", "interruptions",
-    "max_crashes", "started_at", "last_attempted_at", "finished_at",
+TEXTS = {
+    "id", "state", "queue_name", "task_path", "arguments", "worker_id", "errors", "worker_ids", "result"
 }  # fmt: skip
 
 
 def _rows(columns: Sequence[str]) -> str:
-    """Return a table of rows given column by column."""
-    arrays = ", ".join("%s::bigint[]" if name in NUMBERS else "%s::text[]" for name in columns)
-    return f"unnest({arrays}) AS outcome ({', '.join(columns)})"
+    """Return a table of rows given as one JSON text, which is made and read faster than an array for each column."""
+    types = ", ".join(f"{name} {'text' if name in TEXTS else 'bigint'}" for name in columns)
+    return f"json_to_recordset(%s) AS outcome ({types})"
 
 
 INSERT = f"INSERT INTO {JOB} ({', '.join(JOB_COLUMNS)}) SELECT * FROM {_rows(JOB_COLUMNS)}"
@@ -85,7 +82,7 @@ class PostgreSQL(Store):
 
     def insert_many(self, cursor: Any, jobs: Sequence[Job], on_conflict: str = "") -> None:
         for start in range(0, len(jobs), 1000):
-            cursor.execute(f"{INSERT} {on_conflict}", _by_column(jobs[start : start + 1000], JOB_COLUMNS))
+            cursor.execute(f"{INSERT} {on_conflict}", [as_json(jobs[start : start + 1000], JOB_COLUMNS)])
 
     def claim(
         self,
@@ -97,10 +94,9 @@ class PostgreSQL(Store):
         token: int,
         at: int,
     ) -> list[Job]:
-        skipped = self.listed(skip_tasks)
-        of_spans = [value for span in spans for value in (*span, skipped, limit)]
+        by_column = [list(column) for column in zip(*spans, strict=True)]
         with connection.cursor() as cursor:
-            cursor.execute(claim_from(len(spans)), [*of_spans, limit, token, worker_id, at])
+            cursor.execute(CLAIM, [*by_column, list(skip_tasks), limit, limit, token, worker_id, at])
             return _jobs(cursor)
 
     def announce(self, cursor: Any, ids: Collection[str]) -> None:
@@ -192,9 +188,5 @@ def _notifications(own: Connection) -> list[str]:
 def _settle(cursor: Any, statement: str, jobs: Sequence[Job]) -> set[str]:
     if not jobs:
         return set()
-    cursor.execute(statement, _by_column(jobs, OUTCOME_COLUMNS))
+    cursor.execute(statement, [as_json(jobs, OUTCOME_COLUMNS)])
     return {id for id, *_ in cursor.fetchall()}
-
-
-def _by_column(jobs: Sequence[Job], columns: Sequence[str]) -> list[list[Any]]:
-    return [list(column) for column in zip(*[_values(job, columns) for job in jobs], strict=True)]

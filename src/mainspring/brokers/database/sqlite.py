@@ -4,7 +4,6 @@ import json
 import time
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from functools import cache
 from typing import Any
 
 from django.db import transaction
@@ -12,9 +11,26 @@ from django.db import transaction
 from mainspring.brokers.database import errors
 from mainspring.brokers.database.listeners import own_connection
 from mainspring.brokers.database.store import Connection, Span, Store, _jobs
-from mainspring.brokers.database.tables import JOB
+from mainspring.brokers.database.tables import JOB, JOB_COLUMNS
 from mainspring.exceptions import NotSentYet
 from mainspring.job import Job
+
+# SQLite has no LATERAL; the correlated IN walks the index once for each span all the same.
+PICK = f"""
+    SELECT job.rowid FROM json_each(%s) AS span CROSS JOIN {JOB} AS job ON job.rowid IN (
+        SELECT rowid FROM {JOB}
+        WHERE queue_name = json_extract(span.value, '$[0]')
+            AND "rank" >= json_extract(span.value, '$[1]') AND "rank" < json_extract(span.value, '$[2]')
+            AND state = 'ready' AND task_path NOT IN (SELECT value FROM json_each(%s))
+        ORDER BY "rank" LIMIT %s
+    )
+    ORDER BY job."rank" LIMIT %s
+"""
+CLAIM = f"""
+    UPDATE {JOB} SET state = 'running', token = %s, worker_id = %s, last_attempted_at = %s
+    WHERE rowid IN ({PICK})
+    RETURNING {", ".join(f'"{name}"' for name in JOB_COLUMNS)}
+"""
 
 
 class SQLite(Store):
@@ -51,19 +67,13 @@ class SQLite(Store):
         token: int,
         at: int,
     ) -> list[Job]:
-        picked = _picked(len(spans), self.not_in)
-        skipped = self.listed(skip_tasks)
-        of_spans = [value for span in spans for value in (*span, skipped, limit)]
+        where = [json.dumps(spans), self.listed(skip_tasks)]
         with connection.cursor() as cursor:
             # A look takes no lock, so that idle workers are in nobody's way.
-            cursor.execute(picked, [*of_spans, 1])
+            cursor.execute(PICK, [*where, 1, 1])
             if not cursor.fetchall():
                 return []
-            cursor.execute(
-                f"UPDATE {JOB} SET state = 'running', token = %s, worker_id = %s, last_attempted_at = %s"
-                f" WHERE rowid IN ({picked}) RETURNING {self.job_columns}",
-                [token, worker_id, at, *of_spans, limit],
-            )
+            cursor.execute(CLAIM, [token, worker_id, at, *where, limit, limit])
             return _jobs(cursor)
 
     def moment(self, connection: Connection) -> int:
@@ -128,14 +138,3 @@ def _data_version(connection: Connection) -> int:
         cursor.execute("PRAGMA data_version")
         # To fetch all ends the statement; an open one would keep the write-ahead log from being emptied.
         return int(cursor.fetchall()[0][0])
-
-
-@cache
-def _picked(spans: int, not_in: str) -> str:
-    """Return a query for the rows of the jobs first in line over this number of spans."""
-    # Only a subquery of its own keeps its ORDER BY and LIMIT in a UNION; each is one walk along the index.
-    of_span = (
-        f'SELECT * FROM (SELECT rowid, "rank" FROM {JOB} WHERE queue_name = %s AND "rank" >= %s AND "rank" < %s'
-        f" AND state = 'ready' AND task_path {not_in} ORDER BY \"rank\" LIMIT %s)"
-    )
-    return f'SELECT rowid FROM ({" UNION ALL ".join([of_span] * spans)}) ORDER BY "rank" LIMIT %s'

@@ -1,7 +1,9 @@
 """What all databases do alike: plain SQL by the names in `tables.py`, on a connection of Django."""
 
+import json
 from collections.abc import Collection, Iterable, Sequence
 from contextlib import AbstractContextManager
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from django.db import transaction
@@ -17,7 +19,7 @@ from mainspring.brokers.database.tables import (
     WORKER,
     WORKER_COLUMNS,
 )
-from mainspring.job import ENDS, LIVE, TIME_BITS, Job
+from mainspring.job import ENDS, LIVE, PRIORITY_HIGHEST, TIME_BITS, Job
 
 if TYPE_CHECKING:
     from mainspring.brokers.database.waiting import EndListener
@@ -127,14 +129,14 @@ class Store:
         """Move ended jobs, locked by this transaction, to the finished ones."""
         if jobs:
             ids = [job.id for job in jobs]
-            cursor.executemany(self.insert_finished, [_values(job, FINISHED_COLUMNS) for job in jobs])
+            cursor.executemany(self.insert_finished, map(attrgetter(*FINISHED_COLUMNS), jobs))
             cursor.execute(f"DELETE FROM {JOB} WHERE id {self.is_in}", [self.listed(ids)])
             self.announce(cursor, ids)
 
     def put_back(self, cursor: Any, jobs: Sequence[Job]) -> None:
         """Store jobs, locked by this transaction, that live on."""
         if jobs:
-            cursor.executemany(self.update, [(*_values(job, MUTABLE_COLUMNS), job.id) for job in jobs])
+            cursor.executemany(self.update, map(attrgetter(*MUTABLE_COLUMNS, "id"), jobs))
 
     def standing(self, connection: Connection, ids: Collection[str]) -> list[Job]:
         """Return these jobs as they are, live or ended."""
@@ -239,6 +241,24 @@ class Store:
             )
             return [name for (name,) in cursor.fetchall()]
 
+    def bands(self, connection: Connection, queues: Sequence[str]) -> list[tuple[str, int]]:
+        """Return the queues and priorities that hold jobs in line, by one jump in the index for each."""
+        bands: list[tuple[str, int]] = []
+        rank = self.names(["rank"])
+        with connection.cursor() as cursor:
+            for queue_name in queues:
+                low = 0
+                while True:
+                    cursor.execute(
+                        f"SELECT min({rank}) FROM {JOB} WHERE queue_name = %s AND {rank} >= %s", [queue_name, low]
+                    )
+                    head = cursor.fetchone()[0]
+                    if head is None:
+                        break
+                    bands.append((queue_name, PRIORITY_HIGHEST - (head >> TIME_BITS)))
+                    low = ((head >> TIME_BITS) + 1) << TIME_BITS
+        return bands
+
     def prune(self, connection: Connection, states: Sequence[str], before: int, limit: int, dry_run: bool) -> int:
         """Delete up to `limit` jobs that ended in these states before `before`, oldest first."""
         of_state = (
@@ -300,8 +320,11 @@ def _marks(columns: Collection[str]) -> str:
     return ", ".join(["%s"] * len(columns))
 
 
-def _values(job: Job, columns: Iterable[str]) -> tuple[Any, ...]:
-    return tuple(getattr(job, name) for name in columns)
+def as_json(jobs: Sequence[Job], columns: Sequence[str]) -> str:
+    """Return these columns of the jobs as one JSON text, a list of objects."""
+    values = attrgetter(*columns)
+    # Not ensure_ascii: what UTF-8 cannot carry is then refused by the driver.
+    return json.dumps([dict(zip(columns, values(job), strict=True)) for job in jobs], ensure_ascii=False)
 
 
 def _jobs(cursor: Any) -> list[Job]:
