@@ -97,6 +97,29 @@ def test_no_queue_is_not_every_queue(broker):
     assert len(broker.claim("w1", None, 5)) == 1
 
 
+def test_queue_named_twice(broker):
+    """To name a queue twice is to name it once."""
+    pushed = jobs.pushed(broker, 4)
+
+    claims = [broker.claim("w1", ["default", "default"], limit) for limit in (3, 5)]
+
+    assert [[job.id for job in claim] for claim in claims] == [
+        [job.id for job in part] for part in (pushed[:3], pushed[3:])
+    ]
+
+
+def test_very_many_queues(broker):
+    """There may be more queues than a statement can name: one for each customer, say."""
+    many = [jobs.new(broker, queue_name=f"customer-{n}") for n in range(1_200)]
+    broker.push(many)
+
+    claimed = [
+        job.id for queues in (None, [job.queue_name for job in many]) for job in broker.claim("w1", queues, 600)
+    ]
+
+    assert claimed == [job.id for job in many]
+
+
 @pytest.mark.parametrize("alike", ["Mail", "mail ", "maïl", "mail\t", " mail"])
 def test_queues_of_similar_names(broker, alike):
     """Names that differ in case, accent or blanks are different queues, whatever the store's collation."""
@@ -135,6 +158,15 @@ def test_skips_tasks_for_this_claim_only(broker):
     claimed = broker.claim("w2", ["default"], 5)
 
     assert [job.id for job in claimed] == [job.id for job in (*pushed[:3], pushed[4])]
+
+
+def test_skips_other_tasks(broker):
+    """A claim that skips other tasks than the one before finds what that one skipped."""
+    first, second = (jobs.pushed(broker, task_path=path)[0] for path in ("app.gone", "app.lost"))
+    assert broker.claim("w1", ["default"], 1, ["app.gone", "app.lost"]) == []
+
+    assert jobs.ids(broker.claim("w1", ["default"], 1, ["app.gone"])) == {second.id}
+    assert jobs.ids(broker.claim("w1", ["default"], 1, ["app.lost"])) == {first.id}
 
 
 def test_skips_tasks_again_and_again(broker):

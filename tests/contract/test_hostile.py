@@ -58,6 +58,21 @@ def test_outcome(broker, text):
     assert sorted(broker.search()) == sorted(settled)
 
 
+def test_enormous_text(broker):
+    """A text beyond what the store can carry is refused, not called an outage; the broker lives on."""
+    enormous = "x" * 40_000_000
+    job, other = jobs.claimed(broker, 2)
+
+    try:
+        broker.push([jobs.new(broker, arguments=enormous)])
+    except BrokerRefused:
+        assert broker.claim("w1", None, 1) == []
+    accepted, refused = broker.settle_each([jobs.succeeded(broker, job, enormous), jobs.succeeded(broker, other)])
+
+    assert other.id in accepted
+    assert jobs.ids(job for job, _ in refused) == {job.id} - accepted
+
+
 @texts
 def test_history_that_cannot_be_read(broker, text):
     """A damaged history keeps no job from being rescued or cancelled."""

@@ -1,5 +1,6 @@
 """listen and wake: a worker that has nothing to do hears when there is work."""
 
+import contextlib
 import select
 import time
 
@@ -14,11 +15,21 @@ LONG = 30  # seconds; only a test that fails waits as long
 
 
 @pytest.fixture
-def listener(broker):
-    listener = broker.listen()
-    quiet(listener)
-    yield listener
-    listener.close()
+def listen():
+    """Return a function that returns a listener which has fallen silent."""
+    with contextlib.ExitStack() as stack:
+
+        def listen(broker):
+            listener = stack.enter_context(contextlib.closing(broker.listen()))
+            quiet(listener)
+            return listener
+
+        yield listen
+
+
+@pytest.fixture
+def listener(broker, listen):
+    return listen(broker)
 
 
 def hears(*listeners, within=LONG):
@@ -76,53 +87,44 @@ def test_while_it_waits(broker, listener):
 
 
 @pytest.mark.parametrize("way", [machine.release, machine.interrupt])
-def test_put_back(broker, way):
+def test_put_back(broker, way, listen):
     """A listener hears of a job that a worker gives back."""
     (job,) = jobs.claimed(broker)
-    listener = broker.listen()
-    quiet(listener)
+    listener = listen(broker)
 
     elsewhere(broker, lambda: broker.settle([way(job)]))
 
     assert hears(listener)
-    listener.close()
 
 
-def test_rescued(broker):
+def test_rescued(broker, listen):
     """A listener hears of a job that was taken back from a dead worker."""
     jobs.claimed(broker)
-    listener = broker.listen()
-    quiet(listener)
+    listener = listen(broker)
 
     elsewhere(broker, lambda: broker.rescue(["w1"], max_crashes=3))
 
     assert hears(listener)
-    listener.close()
 
 
-def test_fallen_due(broker):
+def test_fallen_due(broker, listen):
     """A listener hears of a job that somebody promotes."""
     jobs.pushed(broker, run_after=broker.clock.moment() + 3_600_000_000)
-    listener = broker.listen()
-    quiet(listener)
+    listener = listen(broker)
     broker.clock.travel(4_000)
 
     elsewhere(broker, lambda: broker.promote(10))
 
     assert hears(listener)
-    listener.close()
 
 
-def test_several_listeners(broker):
+def test_several_listeners(broker, listen):
     """Where several workers listen, at least one hears."""
-    listeners = [broker.listen() for _ in range(3)]
-    quiet(*listeners)
+    listeners = [listen(broker) for _ in range(3)]
 
     elsewhere(broker, lambda: jobs.pushed(broker))
 
     assert hears(*listeners)
-    for listener in listeners:
-        listener.close()
 
 
 def test_asking_never_blocks(broker, listener):
@@ -152,6 +154,17 @@ def test_closed(broker):
     broker.wake()
 
 
+def test_put_back_in_a_transaction(database_broker, listen):
+    """What goes back in a transaction is heard of after its commit."""
+    (job,) = jobs.claimed(database_broker)
+    listener = listen(database_broker)
+
+    with transaction.atomic():
+        database_broker.settle([machine.release(job)])
+
+    assert hears(listener)
+
+
 def test_does_not_hold_the_store(broker, listener):
     """A listener does not stand in the way of pushes, claims and ends."""
     jobs.finished(broker, 3)
@@ -161,13 +174,12 @@ def test_does_not_hold_the_store(broker, listener):
     assert len(broker.search()) == 6
 
 
-def test_after_the_commit(database_broker):
+def test_after_the_commit(database_broker, listen):
     """What is pushed in a transaction is heard of once it can be seen."""
-    listener = database_broker.listen()
+    listener = listen(database_broker)
     with transaction.atomic():
         (job,) = jobs.pushed(database_broker)
         quiet(listener)
 
     assert hears(listener)
     assert elsewhere(database_broker, lambda: database_broker.claim("w1", None, 1)[0].id) == job.id
-    listener.close()

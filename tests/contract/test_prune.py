@@ -5,6 +5,7 @@ import pytest
 from mainspring import job as machine
 from mainspring.job import ENDS, State
 from tests.contract import jobs
+from tests.contract.threads import together
 
 
 def ended(broker, state=State.SUCCEEDED):
@@ -89,6 +90,20 @@ def test_hundreds(broker):
     jobs.finished(broker, 600)
 
     assert broker.prune([State.SUCCEEDED], broker.clock.tick(), 1_000) == 600
+    assert broker.search() == []
+
+
+def test_pruned_by_many(broker):
+    """Several can prune at the same time; together they count each job once."""
+    jobs.finished(broker, 200)
+    before = broker.clock.tick()
+
+    def prune():
+        return sum(broker.prune(ENDS, before, 30) for _ in range(4))
+
+    pruned = sum(together(broker, *[prune] * 3))
+
+    assert pruned + broker.prune(ENDS, before, 1_000) == 200
     assert broker.search() == []
 
 

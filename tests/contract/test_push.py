@@ -114,6 +114,20 @@ def test_once_from_several_threads(broker):
     assert len(broker.search()) == 50
 
 
+def test_once_in_opposite_orders(database_broker):
+    """Transactions that push the same ids in opposite orders do not choke each other."""
+    rounds = [[jobs.new(database_broker) for _ in range(50)] for _ in range(20)]
+
+    def push(step):
+        for many in rounds:
+            with transaction.atomic():
+                database_broker.push(many[::step], once=True)
+
+    together(database_broker, lambda: push(1), lambda: push(-1))
+
+    assert len(database_broker.search(limit=2_000)) == 1_000
+
+
 def test_from_several_threads(broker):
     """Pushes do not disturb each other."""
     batches = [[jobs.new(broker) for _ in range(100)] for _ in range(4)]

@@ -3,6 +3,7 @@
 import contextlib
 
 import pytest
+from django.conf import settings
 from django.db import connections
 
 from mainspring.brokers.base import WorkerInfo
@@ -10,6 +11,7 @@ from mainspring.exceptions import BrokerUnavailable
 from mainspring.job import ENDS
 from tests.contract import jobs
 from tests.contract.tables import names
+from tests.contract.test_listening import hears
 from tests.contract.threads import elsewhere
 
 VERBS = {
@@ -112,6 +114,30 @@ def test_works_again(database_broker, verb):
         database_broker.search()
 
     verb(database_broker, job)
+
+
+@pytest.mark.skipif(settings.DATABASE == "sqlite", reason="SQLite has no server that could end a connection")
+def test_listener_lost(database_broker):
+    """A listener whose connection was lost says so instead of falling silent."""
+    with contextlib.closing(database_broker.listen()) as listener:
+        cut_others(connections["default"])
+
+        with pytest.raises(BrokerUnavailable):
+            hears(listener)
+
+
+def cut_others(connection):
+    """End all other connections to this database, that of a listener included."""
+    if connection.vendor == "postgresql":
+        others = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        end = "SELECT pg_terminate_backend(%s)"
+    else:
+        others = "SELECT id FROM information_schema.processlist WHERE db = DATABASE() AND id <> connection_id()"
+        end = "KILL %s"
+    with connection.cursor() as cursor:
+        cursor.execute(others)
+        for row in cursor.fetchall():
+            cursor.execute(end, row)
 
 
 def test_lost_while_others_work(database_broker):

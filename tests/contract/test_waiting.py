@@ -1,8 +1,12 @@
 """wait_for: a caller waits for the end of one job and is told when it comes."""
 
+import pytest
+from django.db import connections, transaction
+
+from mainspring.exceptions import NotSentYet
 from mainspring.job import State
 from tests.contract import jobs
-from tests.contract.threads import together
+from tests.contract.threads import elsewhere, together, until
 
 LONG = 30  # seconds; only a test that fails waits as long
 
@@ -80,3 +84,62 @@ def test_quarantined_while_somebody_waits(broker):
     ended, _ = together(broker, lambda: broker.wait_for(job.id, LONG), lambda: broker.rescue(["w1"], max_crashes=3))
 
     assert ended.state == State.QUARANTINED
+
+
+def test_is_told(database_broker, monkeypatch):
+    """Who waits is told of the end and need not look again; afterwards nothing is left of the wait."""
+    monkeypatch.setattr("mainspring.brokers.database.waiting.PAUSES", (LONG,))
+    (job,) = jobs.claimed(database_broker)
+    done = jobs.succeeded(database_broker, job)
+
+    def finish():
+        if connections["default"].vendor != "sqlite":
+            for _ in until(lambda: waiters() == 1):
+                pass
+        database_broker.settle([done])
+
+    ended, _ = together(database_broker, lambda: database_broker.wait_for(job.id, 2 * LONG), finish)
+
+    assert ended == done
+    assert waiters() == 0
+
+
+def waiters():
+    with connections["default"].cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM mainspring_waiter")
+        return cursor.fetchone()[0]
+
+
+def test_leaves_nothing_behind(database_broker):
+    """A wait that ended in vain is forgotten too."""
+    (job,) = jobs.pushed(database_broker)
+
+    database_broker.wait_for(job.id, 0.01)
+
+    assert waiters() == 0
+
+
+def test_not_sent_yet(database_broker):
+    """To wait inside the transaction that has yet to send the job is told at once: it could never end."""
+    with transaction.atomic():
+        (job,) = jobs.pushed(database_broker)
+        with pytest.raises(NotSentYet):
+            database_broker.wait_for(job.id, LONG)
+
+    assert database_broker.wait_for(job.id, 0) == job
+
+
+def test_inside_another_transaction(database_broker):
+    """Inside a transaction that began before the end, the end is seen, or it is told that it cannot be."""
+    (job,) = jobs.claimed(database_broker)
+    done = jobs.succeeded(database_broker, job)
+
+    with transaction.atomic():
+        assert database_broker.get(job.id) == job
+        elsewhere(database_broker, lambda: database_broker.settle([done]))
+        try:
+            ended = database_broker.wait_for(job.id, LONG)
+        except NotSentYet:
+            assert connections["default"].vendor == "sqlite"
+        else:
+            assert ended == done
