@@ -75,6 +75,15 @@ def options_for(alias: str) -> Options:
     return parse(alias, tasks[alias])
 
 
+def check_value(name: str, value: object) -> Any:
+    """Return a value of the option `name` as Options holds it, or raise InvalidOptions: "expected ..., got ..."."""
+    kind = OPTIONS[name].kind
+    try:
+        return kind.read(value)
+    except ValueError:
+        raise InvalidOptions(f"expected {kind.accepts}, got {value!r:.100}") from None
+
+
 def did_you_mean(word: object, known: Iterable[str]) -> str:
     """Return the end of a sentence about an unknown word: the nearest known one, or all of them."""
     known = sorted(known)
@@ -90,11 +99,10 @@ def _read_all(alias: str, given: Any) -> tuple[dict[str, Any], list[str]]:
     problems = [f"{place}: unknown option {key!r}{did_you_mean(key, OPTIONS)}" for key in given if key not in OPTIONS]
     values: dict[str, Any] = {}
     for name, option in OPTIONS.items():
-        value = given.get(name, option.default)
         try:
-            values[name] = option.kind.read(value)
-        except ValueError:
-            problems.append(f"{place}[{name!r}]: expected {option.kind.accepts}, got {value!r:.100}.")
+            values[name] = check_value(name, given.get(name, option.default))
+        except InvalidOptions as error:
+            problems.append(f"{place}[{name!r}]: {error}.")
     if not problems and not values["threads"] and not values["async"]:
         problems.append(f"{place}: 'threads' and 'async' are both 0; nothing could run.")
     return (values if problems else _fields(values)), problems
