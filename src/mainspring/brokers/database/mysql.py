@@ -1,6 +1,6 @@
 """MariaDB and MySQL: a claim is one short transaction, since UPDATE returns no rows."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any
@@ -19,9 +19,11 @@ from mainspring.brokers.database.listeners import (
 from mainspring.brokers.database.store import Connection, Span, Store, _jobs, as_json
 from mainspring.brokers.database.tables import FINISHED, FINISHED_COLUMNS, JOB, MUTABLE_COLUMNS, WAITER, WORKER
 from mainspring.brokers.database.waiting import AnnouncedWait
+from mainspring.exceptions import BrokerRefused
 from mainspring.job import Job
 
 INTERRUPTED = 1317
+SURELY_FITS = 100_000  # characters; nobody sets max_allowed_packet that low
 OUTCOME_COLUMNS = ("id", *MUTABLE_COLUMNS)
 TEXTS = {"state", "worker_id", "errors", "worker_ids", "result"}
 # The migration gives these to the tables; JSON_TABLE would take that of the database, and the join no index.
@@ -34,6 +36,10 @@ class MySQL(Store):
     is_in = "IN %s"
     not_in = "NOT IN %s"
     for_update = "FOR UPDATE"
+    # On a small table the optimizer reads every row, and whoever locks by that waits for the rows of all others.
+    by_id = "FORCE INDEX (PRIMARY)"
+    by_due = "FORCE INDEX (mainspring_job_due)"
+    delete = f"DELETE job FROM {JOB} AS job FORCE INDEX (PRIMARY) WHERE job.id IN %s"
     skip_locked = "FOR UPDATE SKIP LOCKED"
     on_known_id_keep = f"ON DUPLICATE KEY UPDATE id = {JOB}.id"  # INSERT IGNORE would hide every other error
     on_known_worker_update = (
@@ -52,6 +58,14 @@ class MySQL(Store):
                 cursor.execute("SET TRANSACTION ISOLATION LEVEL READ COMMITTED")
         with transaction.atomic(using=connection.alias):
             yield
+
+    def push(self, connection: Connection, jobs: Sequence[Job]) -> None:
+        _refuse_oversized(connection, (job.arguments for job in jobs))
+        super().push(connection, jobs)
+
+    def push_once(self, connection: Connection, jobs: Sequence[Job]) -> None:
+        _refuse_oversized(connection, (job.arguments for job in jobs))
+        super().push_once(connection, jobs)
 
     def queue_names(self, connection: Connection) -> list[str]:
         with connection.cursor() as cursor:
@@ -74,7 +88,10 @@ class MySQL(Store):
             " WHERE queue_name = %s AND `rank` >= %s AND `rank` < %s AND state = 'ready'"
             f" AND task_path {self.not_in} ORDER BY `rank` LIMIT %s {self.skip_locked}"
         )
-        take = f"UPDATE {JOB} SET state = 'running', token = %s, worker_id = %s, last_attempted_at = %s WHERE id IN %s"
+        take = (
+            f"UPDATE {JOB} {self.by_id} SET state = 'running', token = %s, worker_id = %s, last_attempted_at = %s"
+            " WHERE id IN %s"
+        )
         skipped = self.listed(skip_tasks)
         with self.transaction(connection), connection.cursor() as cursor:
             jobs: list[Job] = []
@@ -93,18 +110,22 @@ class MySQL(Store):
             values = ", ".join(
                 f"{'outcome' if name in MUTABLE_COLUMNS else 'job'}.{name}" for name in FINISHED_COLUMNS
             )
+            outcomes = as_json(jobs, OUTCOME_COLUMNS)
+            _refuse_oversized(cursor.db, [outcomes])
             # To send the rows back whole, arguments and all, takes twice as long.
             cursor.execute(
                 f"INSERT INTO {FINISHED} ({columns}) SELECT {values} FROM {_outcomes(cursor)}",
-                [as_json(jobs, OUTCOME_COLUMNS)],
+                [outcomes],
             )
-            cursor.execute(f"DELETE FROM {JOB} WHERE id IN %s", [tuple(ids)])
+            cursor.execute(self.delete, [tuple(ids)])
             self.announce(cursor, ids)
 
     def put_back(self, cursor: Any, jobs: Sequence[Job]) -> None:
         if jobs:
             changes = ", ".join(f"job.{name} = outcome.{name}" for name in MUTABLE_COLUMNS)
-            cursor.execute(f"UPDATE {_outcomes(cursor)} SET {changes}", [as_json(jobs, OUTCOME_COLUMNS)])
+            outcomes = as_json(jobs, OUTCOME_COLUMNS)
+            _refuse_oversized(cursor.db, [outcomes])
+            cursor.execute(f"UPDATE {_outcomes(cursor)} SET {changes}", [outcomes])
 
     def wake(self, connection: Connection) -> None:
         _wake_up(connection, ["work"])
@@ -129,6 +150,19 @@ class MySQL(Store):
             # UNIX_TIMESTAMP(NOW(6)) would be an hour off while the session's time zone leaves summer time.
             cursor.execute("SELECT TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6))")
             return int(cursor.fetchone()[0])
+
+
+def _refuse_oversized(connection: Connection, texts: Iterable[str]) -> None:
+    """Refuse a text to which the server would answer by hanging up, which looks like an outage."""
+    for text in texts:
+        if len(text) > SURELY_FITS:
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT @@max_allowed_packet")
+                longest = cursor.fetchone()[0] - SURELY_FITS
+            if len(connection.connection.literal(text)) > longest:
+                raise BrokerRefused(
+                    f"A statement is longer than the server's max_allowed_packet: {len(text)} characters."
+                )
 
 
 def _outcomes(cursor: Any) -> str:

@@ -46,6 +46,9 @@ class Store:
     quote = '"'  # MySQL 8 reserves the word `rank`
     for_update = ""
     skip_locked = ""
+    by_id = by_due = ""  # which index to walk, where that must be said
+    bigint = "bigint"
+    delete = ""
     is_in: str
     not_in: str
     on_known_id_keep = "ON CONFLICT (id) DO NOTHING"
@@ -61,6 +64,7 @@ class Store:
         )
         self.insert = f"INSERT INTO {JOB} ({self.job_columns}) VALUES ({_marks(JOB_COLUMNS)})"
         self.insert_finished = f"INSERT INTO {FINISHED} ({self.finished_columns}) VALUES ({_marks(FINISHED_COLUMNS)})"
+        self.delete = self.delete or f"DELETE FROM {JOB} WHERE id {self.is_in}"
         changes = ", ".join(f"{self.names([name])} = %s" for name in MUTABLE_COLUMNS)
         self.update = f"UPDATE {JOB} SET {changes} WHERE id = %s"
 
@@ -87,14 +91,16 @@ class Store:
 
     def push_once(self, connection: Connection, jobs: Sequence[Job]) -> None:
         """Insert jobs whose id is neither live nor ended."""
-        ids = self.listed([job.id for job in jobs])
         with self.transaction(connection), connection.cursor() as cursor:
-            self.insert_many(cursor, jobs, self.on_known_id_keep)
+            # In one order, or two who push the same jobs could wait for each other.
+            self.insert_many(cursor, sorted(jobs, key=lambda job: job.id), self.on_known_id_keep)
             # Looking for ended ones first would miss a job that ends between the look and the insert.
             cursor.execute(
-                f"DELETE FROM {JOB} WHERE id {self.is_in} AND id IN (SELECT id FROM {FINISHED} WHERE id {self.is_in})",
-                [ids, ids],
+                f"SELECT id FROM {FINISHED} WHERE id {self.is_in} {self.for_update}",
+                [self.listed([job.id for job in jobs])],
             )
+            if ended := [id for (id,) in cursor.fetchall()]:
+                cursor.execute(self.delete, [self.listed(ended)])
 
     def insert_many(self, cursor: Any, jobs: Sequence[Job], on_conflict: str = "") -> None:
         cursor.executemany(f"{self.insert} {on_conflict}", jobs)
@@ -116,7 +122,8 @@ class Store:
         """Write what became of jobs that still run under their token; return the ids that did."""
         with self.transaction(connection), connection.cursor() as cursor:
             cursor.execute(
-                f"SELECT id, token FROM {JOB} WHERE id {self.is_in} AND state = 'running' {self.for_update}",
+                f"SELECT id, token FROM {JOB} {self.by_id} WHERE id {self.is_in} AND state = 'running'"
+                f" {self.for_update}",
                 [self.listed([job.id for job in jobs])],
             )
             held = set(cursor.fetchall())
@@ -130,7 +137,7 @@ class Store:
         if jobs:
             ids = [job.id for job in jobs]
             cursor.executemany(self.insert_finished, map(attrgetter(*FINISHED_COLUMNS), jobs))
-            cursor.execute(f"DELETE FROM {JOB} WHERE id {self.is_in}", [self.listed(ids)])
+            cursor.execute(self.delete, [self.listed(ids)])
             self.announce(cursor, ids)
 
     def put_back(self, cursor: Any, jobs: Sequence[Job]) -> None:
@@ -163,7 +170,8 @@ class Store:
     def lock_idle(self, cursor: Any, ids: Collection[str]) -> list[Job]:
         """Return those of the jobs that nobody runs, locked until the transaction ends."""
         cursor.execute(
-            f"SELECT {self.job_columns} FROM {JOB} WHERE id {self.is_in} AND state <> 'running' {self.for_update}",
+            f"SELECT {self.job_columns} FROM {JOB} {self.by_id} WHERE id {self.is_in} AND state <> 'running'"
+            f" {self.for_update}",
             [self.listed(ids)],
         )
         return _jobs(cursor)
@@ -178,18 +186,17 @@ class Store:
         """Make up to `limit` due jobs ready."""
         with self.transaction(connection), connection.cursor() as cursor:
             cursor.execute(
-                f"SELECT id FROM {JOB} WHERE due_at <= %s ORDER BY due_at LIMIT %s {self.skip_locked}", [now, limit]
+                f"SELECT id FROM {JOB} {self.by_due} WHERE due_at <= %s ORDER BY due_at LIMIT %s {self.skip_locked}",
+                [now, limit],
             )
             if ids := [id for (id,) in cursor.fetchall()]:
                 # In this order, as MySQL sets one column after the other.
                 cursor.execute(
-                    f"UPDATE {JOB} SET state = 'ready', {self.names(['rank'])} ="
+                    f"UPDATE {JOB} {self.by_id} SET state = 'ready', {self.names(['rank'])} ="
                     f" ((100 - CAST(priority AS {self.bigint})) << {TIME_BITS}) | due_at, due_at = NULL"
                     f" WHERE id {self.is_in}",
                     [self.listed(ids)],
                 )
-
-    bigint = "bigint"
 
     # Looking.
 
