@@ -1,0 +1,195 @@
+"""
+The outbox: how a job enqueued in a transaction reaches a store outside of it, if and only if the transaction commits.
+
+In the job's own database an enqueue is a part of the caller's transaction. For any other store it is a row of the
+outbox in that transaction, sent right after the commit, or by a worker's sweep if the process dies in between.
+"""
+
+import logging
+import time
+from collections.abc import Iterator, Sequence
+
+from django.db import DEFAULT_DB_ALIAS, connections, transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from mainspring.brokers.base import Broker
+from mainspring.clock import SECOND
+from mainspring.exceptions import BrokerRefused, BrokerUnavailable, MainspringError, NotSentYet
+from mainspring.job import Job
+from mainspring.outbox_table import OutboxTable, Row, decode
+
+logger = logging.getLogger("mainspring")
+
+BATCH = 256
+GRACE = 2 * SECOND  # what is younger is probably being sent by the process that committed it
+POSTPONED = 60 * SECOND  # a job that its store refuses comes back after those that it may take
+LEFT_ALONE = 60.0  # seconds without a sweep of a database that has no outbox or cannot be used
+
+_left_alone: dict[str, float] = {}
+
+
+def deliver(broker: Broker, jobs: Sequence[Job], *, on_commit: bool = False) -> bool:
+    """
+    Push new jobs such that they exist if and only if the caller's transaction commits; return whether they are pushed.
+
+    With `on_commit` they wait in this process for the commit, not in the outbox.
+    """
+    connection = _open_transaction(broker)
+    if connection is None:
+        broker.push(jobs)
+        return True
+    if on_commit or not broker.is_shared:
+        transaction.on_commit(Sending(broker, jobs), using=connection.alias)
+        return False
+    _put(OutboxTable(connection.alias), broker, jobs)
+    if connection.in_atomic_block:
+        transaction.on_commit(Sending(broker, jobs, outbox=connection.alias), using=connection.alias)
+    return False
+
+
+class Sending:
+    """Sends jobs after the commit; `outbox` is the alias of the database whose outbox holds them meanwhile."""
+
+    def __init__(self, broker: Broker, jobs: Sequence[Job], outbox: str | None = None) -> None:
+        self.broker = broker
+        self.jobs = jobs
+        self.outbox = outbox
+        self.is_sent = False
+
+    def __call__(self) -> None:
+        if self.is_sent:
+            return
+        self.is_sent = True
+        if self.outbox is None:
+            self.broker.push(self.jobs)
+            return
+        try:
+            # A sweep may have been faster if the transaction took long.
+            self.broker.push(self.jobs, once=True)
+            OutboxTable(self.outbox).delete([job.id for job in self.jobs])
+        except MainspringError as error:
+            ids = ", ".join(job.id for job in self.jobs[:10])
+            logger.warning("Jobs %s stay in the outbox of DATABASES[%r] for now: %s", ids, self.outbox, error)
+
+
+def send_waiting(broker: Broker) -> None:
+    """Send what waits for the commit of this thread's transactions, as if they had been committed."""
+    for sending in list(_waiting(broker)):
+        sending()
+
+
+def waiting_jobs(broker: Broker) -> list[Job]:
+    """Return the jobs that wait for the commit of one of this thread's transactions."""
+    return [job for sending in _waiting(broker) for job in sending.jobs]
+
+
+def unsent(broker: Broker, id: str) -> Job | None:
+    """Return a job that is on its way to this broker, or None."""
+    waiting = [job for job in waiting_jobs(broker) if job.id == id]
+    if waiting or not broker.is_shared:
+        return waiting[0] if waiting else None
+    in_use = [connection.alias for connection in connections.all(initialized_only=True)]
+    found = (table.get(broker.alias, id) for table in _tables(broker, in_use))
+    return next(filter(None, found), None)
+
+
+def raise_if_unsent(broker: Broker, id: str) -> None:
+    """Raise NotSentYet when the job waits for the commit of one of this thread's transactions."""
+    if any(job.id == id for job in waiting_jobs(broker)):
+        raise NotSentYet(
+            f"Job {id} is sent when the transaction that enqueued it commits, so nobody can have run it yet; wait for "
+            "it after the transaction."
+        )
+
+
+def sweep(broker: Broker) -> int:
+    """
+    Send what processes that died after their commit left in the outboxes of other databases; return how many jobs.
+
+    A database that has no outbox, or cannot be used, is left alone for a minute.
+    """
+    if not broker.is_shared:
+        return 0
+    return sum(_sweep(table, broker) for table in _tables(broker, list(connections)))
+
+
+def _open_transaction(broker: Broker) -> BaseDatabaseWrapper | None:
+    """Return the connection whose commit decides about new jobs; None when a push is right at once."""
+    # In a TestCase or with ATOMIC_REQUESTS several are open; the default database is the likeliest to matter.
+    deciding = None
+    for connection in connections.all(initialized_only=True):
+        if not (connection.in_atomic_block or _is_manual(connection)):
+            continue
+        if connection.alias == broker.using:
+            return None
+        if deciding is None or connection.alias == DEFAULT_DB_ALIAS:
+            deciding = connection
+    return deciding
+
+
+def _is_manual(connection: BaseDatabaseWrapper) -> bool:
+    """Has somebody called set_autocommit(False)?"""
+    return connection.connection is not None and not connection.autocommit
+
+
+def _waiting(broker: Broker) -> Iterator[Sending]:
+    for connection in connections.all(initialized_only=True):
+        for _, hook, *_ in connection.run_on_commit:
+            if isinstance(hook, Sending) and hook.broker is broker and not hook.is_sent:
+                yield hook
+
+
+def _put(table: OutboxTable, broker: Broker, jobs: Sequence[Job]) -> None:
+    try:
+        table.insert(broker.alias, jobs)
+    except BrokerUnavailable as error:
+        raise BrokerUnavailable(
+            f"A job for TASKS[{broker.alias!r}] in a transaction of DATABASES[{table.alias!r}] needs an outbox there; "
+            f"its database router must allow the app mainspring. {error}"
+        ) from error
+
+
+def _tables(broker: Broker, databases: Sequence[str]) -> Iterator[OutboxTable]:
+    """Return the outboxes that these databases have for jobs of this broker."""
+    for alias in databases:
+        if alias == broker.using or _left_alone.get(alias, 0.0) > time.monotonic():
+            continue
+        table = OutboxTable(alias)
+        try:
+            exists = table.exists()
+        except BrokerUnavailable as error:
+            logger.warning("The outbox of DATABASES[%r] cannot be looked at: %s", alias, error)
+            exists = False
+        if exists:
+            yield table
+        else:
+            _left_alone[alias] = time.monotonic() + LEFT_ALONE
+
+
+def _sweep(table: OutboxTable, broker: Broker) -> int:
+    now = broker.clock.moment()
+    try:
+        if not table.has_rows(broker.alias, now - GRACE):
+            return 0
+        with table.taken(broker.alias, now - GRACE, BATCH) as rows:
+            refused = _push(broker, rows)
+            table.delete([id for id, _ in rows if id not in refused])
+            table.postpone(refused, now + POSTPONED)
+            return len(rows) - len(refused)
+    except BrokerUnavailable as error:
+        logger.warning("The outbox of DATABASES[%r] cannot be sent now: %s", table.alias, error)
+        _left_alone[table.alias] = time.monotonic() + LEFT_ALONE
+        return 0
+
+
+def _push(broker: Broker, rows: Sequence[Row]) -> set[str]:
+    """Push the jobs of outbox rows; return the ids of those that the store refuses, or that nobody can read."""
+    try:
+        broker.push([decode(text) for _, text in rows], once=True)
+        return set()
+    except (BrokerRefused, TypeError, ValueError) as error:
+        if len(rows) == 1:
+            logger.error("Job %s in the outbox for %r cannot be sent: %s", rows[0][0], broker.alias, error)
+            return {rows[0][0]}
+    middle = len(rows) // 2
+    return _push(broker, rows[:middle]) | _push(broker, rows[middle:])
