@@ -7,3 +7,8 @@ class MainspringConfig(AppConfig):
     name = "mainspring"
     label = "mainspring"
     verbose_name = "Mainspring"
+
+    def ready(self) -> None:
+        from mainspring.checks import register_checks
+
+        register_checks()
