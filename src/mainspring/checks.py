@@ -43,12 +43,10 @@ def check_backend(alias: str, params: Mapping[str, Any]) -> list[CheckMessage]:
 
 def check_databases(*, databases: Sequence[str] | None = None, **_: Any) -> list[CheckMessage]:
     """Return what is wrong with the databases that hold jobs; runs with `manage.py check --database ALIAS`."""
-    messages: list[CheckMessage] = []
-    for alias in getattr(settings, "TASKS", {}):
-        database = _database_of(alias)
-        if database is not None and database in (databases or ()):
-            messages += [*_tables(database), *_connections(alias, database)]
-    return messages
+    used = {alias: _database_of(alias) for alias in getattr(settings, "TASKS", {})}
+    asked = {alias: database for alias, database in used.items() if database and database in (databases or ())}
+    messages = [message for database in dict.fromkeys(asked.values()) for message in _tables(database)]
+    return messages + [message for alias, database in asked.items() for message in _connections(alias, database)]
 
 
 def register_checks() -> None:
@@ -118,6 +116,8 @@ def _sqlite(alias: str) -> Iterator[CheckMessage]:
     connection: Any = None if database is None else connections[database]
     if connection is None or connection.vendor != "sqlite" or connection.is_in_memory_db():
         return
+    if database in map(_database_of, _aliases_before(alias)):
+        return  # it has been said
     given = connection.settings_dict["OPTIONS"]
     lacking = [name for name, is_set in _sqlite_settings(given).items() if not is_set]
     if not lacking:
@@ -156,8 +156,7 @@ def _has_wal(given: Mapping[str, Any]) -> bool:
 
 def _shared_database(alias: str, params: Mapping[str, Any]) -> Iterator[CheckMessage]:
     """Rows do not say which alias they belong to, only which queue."""
-    aliases = list(settings.TASKS)
-    for other in aliases[: aliases.index(alias)]:
+    for other in _aliases_before(alias):
         if not _is_one_database(_database_of(alias), _database_of(other)):
             continue
         mine, others = (set(tasks.get("QUEUES", ["default"])) for tasks in (params, settings.TASKS[other]))
@@ -181,6 +180,12 @@ def _is_one_database(one: str | None, other: str | None) -> bool:
 def _address(database: str) -> tuple[str, ...]:
     place = connections[database].settings_dict
     return tuple(str(place[key]) for key in ("ENGINE", "HOST", "PORT", "NAME"))
+
+
+def _aliases_before(alias: str) -> list[str]:
+    """Return the aliases of TASKS up to this one, so that what is about two of them is said once."""
+    aliases = list(settings.TASKS)
+    return aliases[: aliases.index(alias)]
 
 
 def _database_of(alias: str) -> str | None:

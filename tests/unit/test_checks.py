@@ -178,6 +178,13 @@ def test_full_synchronous_needs_no_advice(sqlite):
     assert sqlite({"transaction_mode": "immediate", "timeout": 20, "init_command": "pragma journal_mode = wal"}) == []
 
 
+def test_one_database_is_advised_once(sqlite, settings):
+    sqlite({})
+    settings.TASKS = {alias: {"BACKEND": DATABASE, "QUEUES": [alias]} for alias in ("default", "mail")}
+
+    assert [len(check_backend(alias, settings.TASKS[alias])) for alias in settings.TASKS] == [1, 0]
+
+
 def test_a_database_in_memory_needs_no_advice(sqlite, monkeypatch, settings):
     sqlite({})
     monkeypatch.setattr(connections["default"], "is_in_memory_db", lambda: True)
@@ -206,7 +213,8 @@ def test_databases_that_were_not_named_are_not_asked(database_backend, databases
 
 @pytest.mark.django_db
 def test_missing_tables_are_a_warning_with_the_command(database_backend, monkeypatch):
-    """An error would stop `migrate` before it could make them."""
+    """An error would stop `migrate` before it could make them. Two aliases that share a database say it once."""
+    database_backend.TASKS = {alias: {"BACKEND": DATABASE, "QUEUES": [alias]} for alias in ("default", "mail")}
     introspection = connections["default"].introspection
     monkeypatch.setattr(introspection, "table_names", lambda cursor: ["mainspring_job", "mainspring_worker"])
     (message,) = check_databases(databases=["default"])
