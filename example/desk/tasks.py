@@ -39,7 +39,7 @@ async def fetch_page(url):
     return status
 
 
-@mainspring_task(takes_context=True, max_attempts=5, backoff=0.5, retry_on=[ConnectionError])
+@mainspring_task(priority=10, takes_context=True, max_attempts=5, backoff=0.5, retry_on=[ConnectionError])
 def deliver(context, delivery_id):
     """Deliver a report to a receiver that hangs up twice before it listens; return the number of attempts."""
     number = context.attempt
