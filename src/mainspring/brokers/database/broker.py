@@ -16,7 +16,7 @@ from mainspring.brokers.database.listeners import WAKE_EVERY
 from mainspring.brokers.database.mysql import MySQL
 from mainspring.brokers.database.postgresql import PostgreSQL
 from mainspring.brokers.database.sqlite import SQLite
-from mainspring.brokers.database.store import Connection, Span, Store
+from mainspring.brokers.database.store import Connection, Store
 from mainspring.brokers.database.waiting import wait_for
 from mainspring.clock import SECOND, Clock
 from mainspring.exceptions import BrokerUnavailable
@@ -36,7 +36,7 @@ class DatabaseBroker(Broker):
 
     def __init__(self, alias: str, using: str = "default", clock: Clock | None = None) -> None:
         super().__init__(alias, clock)
-        self.using = using
+        self.using: str = using
         vendor = connections[using].vendor
         if vendor not in STORES:
             raise BrokerUnavailable(f"DATABASES[{using!r}]: Mainspring cannot keep jobs in {vendor}.")
@@ -48,6 +48,7 @@ class DatabaseBroker(Broker):
         if not jobs:
             return
         self._run(self._store.push_once if once else self._store.push, jobs)
+        self._cursor.line_up(jobs)
         if any(self._is_soon(job) for job in jobs):
             self.wake()
 
@@ -62,27 +63,22 @@ class DatabaseBroker(Broker):
         queues = list(dict.fromkeys(queues))
         if not queues or limit < 1:
             return []
-        spans = self._cursor.spans(queues, skip_tasks, self.clock.elapsed())
-        is_whole = self._cursor.is_whole
-        token, at = machine.new_token(), self.clock.moment()
-        jobs = self._run(self._store.claim, spans, limit, skip_tasks, worker_id, token, at)
-        if skip_tasks:
-            bands = self._run(self._store.bands, queues) if is_whole else []
-            self._cursor.learn(bands, jobs, limit, at)
-        elif len(jobs) == limit:
-            self._cursor.learn({(job.queue_name, job.priority) for job in jobs}, jobs, limit, at)
-        elif not is_whole:
-            # There is room for whatever may have gone back to an early place.
-            self._cursor.forget()
-            spans = [Span(name) for name in queues]
-            jobs += self._run(self._store.claim, spans, limit - len(jobs), (), worker_id, token, at)
+        began, at = self.clock.elapsed(), self.clock.moment()
+        spans = self._cursor.spans(queues, skip_tasks, began)
+        jobs = self._run(self._store.claim, spans, limit, skip_tasks, worker_id, machine.new_token(), at)
+        bands = {(job.queue_name, job.priority) for job in jobs}
+        if len(spans) == len(queues) and not any(span.low for span in spans):
+            self._cursor.looked(began, self.clock.elapsed())
+            bands |= set(self._run(self._store.bands, queues) if skip_tasks else ())
+        self._cursor.learn(queues, bands, jobs, limit, at)
         return sorted(jobs, key=_rank)
 
     def settle(self, jobs: Sequence[Job]) -> set[str]:
         if not jobs:
             return set()
         moved = self._run(self._store.settle, jobs)
-        if any(job.state == State.READY and job.id in moved for job in jobs):
+        if ready := [job for job in jobs if job.state == State.READY and job.id in moved]:
+            self._cursor.line_up(ready)
             self.wake()
         others = {job.id: job for job in jobs if job.id not in moved}
         if not others:
@@ -99,6 +95,7 @@ class DatabaseBroker(Broker):
         if due_at is None or due_at > now:
             return due_at
         self._run(self._store.promote, now, limit)
+        self._cursor.forget()
         self.wake()
         return self._run(self._store.next_due)
 
@@ -151,7 +148,7 @@ class DatabaseBroker(Broker):
         self._run(self._store.leave, worker_ids)
 
     def workers(self) -> list[WorkerInfo]:
-        return [WorkerInfo(*row, facts=json.loads(facts)) for *row, facts in self._run(self._store.workers)]
+        return [_worker(*row) for row in self._run(self._store.workers)]
 
     def wait_for(self, id: str, timeout: float) -> Job | None:
         deadline = time.monotonic() + timeout
@@ -188,6 +185,10 @@ class DatabaseBroker(Broker):
 
 def _rank(job: Job) -> int:
     return job.rank or 0
+
+
+def _worker(id: str, beat: int, started_at: int, beat_at: int, facts: str) -> WorkerInfo:
+    return WorkerInfo(id, beat, started_at, beat_at, json.loads(facts))
 
 
 def _is_repeat(job: Job, stored: Job) -> bool:

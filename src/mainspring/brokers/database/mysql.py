@@ -50,7 +50,7 @@ class MySQL(Store):
         return tuple(values) or ("",)  # no name is empty, and `IN ()` is an error
 
     @contextmanager
-    def transaction(self, connection: Connection) -> Iterator[None]:
+    def transaction(self, connection: Any) -> Iterator[None]:
         """Lock only the rows that a statement finds: REPEATABLE READ would lock the gaps between them too."""
         connection.ensure_connection()
         if not connection.in_atomic_block and connection.isolation_level != "read committed":

@@ -41,7 +41,7 @@ class SQLite(Store):
         return json.dumps(list(values))
 
     @contextmanager
-    def transaction(self, connection: Connection) -> Iterator[None]:
+    def transaction(self, connection: Any) -> Iterator[None]:
         """Take the write lock at the start: a reader who begins to write is refused without waiting."""
         if connection.in_atomic_block:
             with transaction.atomic(using=connection.alias):

@@ -27,12 +27,15 @@ if TYPE_CHECKING:
 Connection = BaseDatabaseWrapper
 
 
+WHOLE = 2**63 - 1  # above every rank
+
+
 class Span(NamedTuple):
     """A stretch of one queue's line: ranks from `low` up to, not including, `high`."""
 
     queue_name: str
     low: int = 0
-    high: int = 2**63 - 1
+    high: int = WHOLE
 
 
 class Store:
