@@ -36,11 +36,12 @@ class Listener(Protocol):
     """
     Waits for news of work on one connection of its own.
 
-    Where `fileno` gives a number it becomes readable when there may be news; where it gives None, ask `has_news`
-    every `interval` seconds. `has_news` never blocks, takes in what has come, and may be wrong only by saying yes.
+    Ask `has_news` every `interval` seconds, which changes, and, where `fileno` gives a number, as soon as that becomes
+    readable. `has_news` never blocks, takes in what has come, and may be wrong only by saying yes.
     """
 
-    interval: float
+    @property
+    def interval(self) -> float: ...
 
     def fileno(self) -> int | None: ...
     def has_news(self) -> bool: ...
