@@ -20,7 +20,7 @@ examples:
   manage.py mainspring health --workers 3                   at least three worker processes live
   manage.py mainspring health --no-workers                  the store answers, whoever works
   manage.py mainspring health --max-age 5m --max-backlog 10000
-  HEALTHCHECK CMD ["python", "manage.py", "mainspring", "health", "--backend", "default"]
+  HEALTHCHECK CMD ["python", "manage.py", "mainspring", "--skip-checks", "health"]      without Django's system checks
 
 A worker lives if its last beat is younger than the option rescue_after. The age of a ready job counts from when it
 was enqueued, or fell due if that was later.

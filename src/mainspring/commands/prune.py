@@ -126,5 +126,5 @@ def _as_json(pruned: dict[str, dict[State, int]], is_dry_run: bool) -> dict[str,
 
 def _end(text: str) -> State:
     if text not in ENDS:
-        raise ArgumentTypeError(f"{text!r} is no state in which a job ends{did_you_mean(text, ENDS)}")
+        raise ArgumentTypeError(f"{text!r} is no state in which a job ends{did_you_mean(text, map(str, ENDS))}")
     return State(text)

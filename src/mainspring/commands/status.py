@@ -7,7 +7,6 @@ from datetime import datetime
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
-from django.db import close_old_connections
 from django.utils import timezone
 
 from mainspring.backends import MainspringBackend
@@ -86,7 +85,6 @@ def _show_again(command: BaseCommand, backends: Iterable[MainspringBackend], as_
     """Show what there is; a store that is away for a while does not end the watch."""
     if command.stdout.isatty() and not as_json:
         command.stdout.write(CLEAR, ending="")
-    close_old_connections()
     try:
         _show(command, backends, as_json)
     except CommandError as error:
