@@ -106,6 +106,11 @@ def rank_of(priority: int, moment: int) -> int:
     return (PRIORITY_HIGHEST - priority) << TIME_BITS | moment
 
 
+def in_line_since(rank: int) -> int:
+    """Return the moment in a rank: when the job was enqueued, or fell due if that was later."""
+    return rank & (1 << TIME_BITS) - 1
+
+
 def new_job(
     *,
     task_path: str,

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from datetime import timedelta
 
 import pytest
 from django.core.management.base import CommandError
@@ -60,6 +61,16 @@ def test_a_job_that_waits_too_long(mainspring):
             "unhealthy: default: a job has been ready for 7 min, expected at most 5 min\n",
         )
         assert mainspring("health", "--no-workers", "--max-age", "2h").code == 0
+
+
+def test_a_deferred_job_has_waited_only_since_it_fell_due(mainspring, broker):
+    """Or every reminder that was set a week ago would raise the alarm."""
+    tasks.noop.using(run_after=timedelta(days=7)).enqueue()
+    with travel(timedelta(days=7, seconds=20)):
+        broker.promote(10)
+
+        assert mainspring("health", "--no-workers", "--max-age", "5m").code == 0
+        assert mainspring("health", "--no-workers", "--max-age", "10").code == 1
 
 
 def test_too_many_ready_jobs_in_all_queues_together(mainspring):

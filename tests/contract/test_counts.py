@@ -27,6 +27,28 @@ def test_by_queue_and_state(broker):
     }
 
 
+def test_a_job_that_fell_due_has_been_in_line_since_then(broker):
+    """How long a job was deferred says nothing about how long it has been kept waiting."""
+    due_at = broker.clock.moment() + 3600 * 1_000_000
+    jobs.pushed(broker, run_after=due_at, priority=-100)
+    broker.clock.travel(3660)
+    broker.promote(10)
+
+    assert counts(broker)["default", "ready"].oldest == due_at
+    jobs.pushed(broker, priority=100)
+    assert counts(broker)["default", "ready"].oldest == due_at
+
+
+def test_a_retried_job_has_been_in_line_since_it_fell_due_again(broker):
+    (job,) = jobs.claimed(broker)
+    broker.settle([jobs.retried(broker, job, delay=60)])
+    assert counts(broker)["default", "deferred"].oldest == job.enqueued_at
+    broker.clock.travel(90)
+    broker.promote(10)
+
+    assert counts(broker)["default", "ready"].oldest == broker.clock.moment() - 30 * 1_000_000
+
+
 def test_ended_jobs_since(broker):
     """Ended jobs are counted when they ended at the given moment or later; live ones always are."""
     jobs.finished(broker)

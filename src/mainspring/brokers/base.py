@@ -24,7 +24,11 @@ class WorkerInfo:
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """How many jobs of one queue are in one state, and when the oldest of them was enqueued."""
+    """
+    How many jobs of one queue are in one state, and since when the oldest of them has stood in line.
+
+    Jobs that are not in line (deferred, or ended) count from their enqueue.
+    """
 
     queue_name: str
     state: str

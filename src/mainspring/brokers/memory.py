@@ -116,8 +116,9 @@ class MemoryBroker(Broker):
             for job in self._jobs.values():
                 if job.finished_at is None or job.finished_at >= ended_since:
                     key = (job.queue_name, str(job.state))
-                    known = counts.get(key) or Count(*key, number=0, oldest=job.enqueued_at)
-                    oldest = min(known.oldest or job.enqueued_at, job.enqueued_at)
+                    since = job.enqueued_at if job.rank is None else machine.in_line_since(job.rank)
+                    known = counts.get(key) or Count(*key, number=0, oldest=since)
+                    oldest = min(known.oldest or since, since)
                     counts[key] = Count(*key, number=known.number + 1, oldest=oldest)
         return sorted(counts.values(), key=lambda count: (count.queue_name, count.state))
 

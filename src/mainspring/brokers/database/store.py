@@ -230,9 +230,13 @@ class Store:
         return sorted(found.values(), key=lambda job: job.id, reverse=True)[:limit]
 
     def counts(self, connection: Connection, ended_since: int) -> list[tuple[str, str, int, int]]:
-        """Return (queue, state, number, oldest moment of enqueueing)."""
+        """Return (queue, state, number, since when the oldest of them has stood in line)."""
+        in_line_since = f"CAST({self.names(['rank'])} & {(1 << TIME_BITS) - 1} AS {self.bigint})"
         with connection.cursor() as cursor:
-            cursor.execute(f"SELECT queue_name, state, count(*), min(enqueued_at) FROM {JOB} GROUP BY 1, 2")
+            cursor.execute(
+                f"SELECT queue_name, state, count(*), min(COALESCE({in_line_since}, enqueued_at))"
+                f" FROM {JOB} GROUP BY 1, 2"
+            )
             live = cursor.fetchall()
             cursor.execute(
                 f"SELECT queue_name, state, count(*), min(enqueued_at) FROM {FINISHED}"
