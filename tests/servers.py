@@ -194,7 +194,8 @@ class PostgreSQL(Server):
         *(f"CREATE DATABASE {name} OWNER mainspring" for name in NAMES.values()),
     ]
 
-    def __init__(self, version=None):
+    def __init__(self, version=None, *, durable=False):
+        self.durable = durable
         self.version = str(version or os.environ.get("MAINSPRING_TEST_POSTGRESQL", "18"))
         self.binaries = postgresql_binaries(self.version)
         super().__init__()
@@ -234,16 +235,16 @@ class PostgreSQL(Server):
         )
 
     def command(self):
-        # No fsync: a crash of the server loses nothing, and a crash of the machine ends the tests anyway.
         options = {
             "listen_addresses": "127.0.0.1",
             "port": self.port,
             "unix_socket_directories": "",
-            "fsync": "off",
-            "full_page_writes": "off",
             "max_connections": 200,
-            "shared_buffers": "64MB",
+            "shared_buffers": "128MB",
         }
+        if not self.durable:
+            # No fsync: a crash of the server loses nothing, and a crash of the machine ends the tests anyway.
+            options |= {"fsync": "off", "full_page_writes": "off"}
         settings = [part for key, value in options.items() for part in ("-c", f"{key}={value}")]
         return [self.binaries / "postgres", "-D", self.data, *settings]
 
@@ -274,7 +275,8 @@ class MariaDB(Server):
         *(f"CREATE DATABASE {name}" for name in NAMES.values()),
     ]
 
-    def __init__(self):
+    def __init__(self, *, durable=False):
+        self.durable = durable
         self.mariadbd, self.install = mariadb_binaries()
         super().__init__()
         self.socket = self.directory / "socket"
@@ -292,7 +294,8 @@ class MariaDB(Server):
             *("--bind-address=127.0.0.1", f"--port={self.port}", "--skip-name-resolve"),
             *(f"--socket={self.socket}", f"--pid-file={self.directory / 'pid'}"),
             # 2, not 0: every commit reaches the operating system, so that a killed server loses none.
-            *("--innodb-flush-log-at-trx-commit=2", "--innodb-buffer-pool-size=64M"),
+            f"--innodb-flush-log-at-trx-commit={1 if self.durable else 2}",
+            "--innodb-buffer-pool-size=128M",
             "--loose-innodb-use-native-aio=0",
             *("--character-set-server=utf8mb4", "--skip-log-bin"),
         ]

@@ -10,6 +10,7 @@ from typing import Any
 
 from mainspring import job as machine
 from mainspring.brokers.base import Broker
+from mainspring.clock import SECOND
 from mainspring.compat import TaskContext, task_finished, task_started
 from mainspring.conf import Options
 from mainspring.job import Job, State
@@ -25,11 +26,15 @@ CUT_OFF = "\n[... cut ...]\n"
 
 @dataclass(frozen=True, slots=True)
 class Ran:
-    """A job as it was claimed, as it is after its attempt, and the exception that ended the attempt, if one did."""
+    """
+    A job as it was claimed, as it is after its attempt, the exception that ended the attempt, if one did, and how
+    many seconds the attempt took.
+    """
 
     claimed: Job
     job: Job
     exception: BaseException | None = None
+    seconds: float = 0.0
 
 
 class Execution:
@@ -91,7 +96,8 @@ class Execution:
 
     def _succeeded(self, job: Job, value: Any, started_at: int) -> Ran:
         encoded = encode_result(value, self.options.max_payload)
-        return Ran(job, machine.succeed(job, encoded, started_at, self.broker.clock.moment()))
+        at = self.broker.clock.moment()
+        return Ran(job, machine.succeed(job, encoded, started_at, at), seconds=(at - started_at) / SECOND)
 
     def _failed(self, job: Job, task: Task, exception: BaseException, started_at: int) -> Ran:
         at = self.broker.clock.moment()
@@ -104,10 +110,11 @@ class Execution:
             started_at=started_at,
             finished_at=at,
         )
+        seconds = (at - started_at) / SECOND
         delay = self._delay_before_retry(task, attempt, exception)
         if delay is None:
             logger.error("Job %s (%s) failed in attempt %d: %s", job.id, job.task_path, attempt, _summary(exception))
-            return Ran(job, machine.fail(job, error, started_at, at), exception)
+            return Ran(job, machine.fail(job, error, started_at, at), exception, seconds)
         logger.warning(
             "Job %s (%s) failed in attempt %d and runs again in %.1f s: %s",
             job.id,
@@ -116,7 +123,8 @@ class Execution:
             delay,
             _summary(exception),
         )
-        return Ran(job, machine.retry(job, error, started_at, at, at + round(delay * 1_000_000)), exception)
+        due_at = at + round(delay * SECOND)
+        return Ran(job, machine.retry(job, error, started_at, at, due_at), exception, seconds)
 
     def _delay_before_retry(self, task: Task, attempt: int, exception: BaseException) -> float | None:
         try:

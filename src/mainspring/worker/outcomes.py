@@ -15,10 +15,11 @@ logger = logging.getLogger("mainspring.worker")
 
 class Outcomes:
     """
-    Holds what became of jobs until it is stored: at most `flush_jobs` of them, or for `flush_after` seconds.
+    Holds what became of jobs until it is stored: once there are `flush_jobs` of them, or one is `flush_after` old.
 
-    That is also the most that runs twice when this process is killed. `add` may be called from any thread; `notice`
-    is called when there is a first outcome to look after, and when there are enough for a batch.
+    While the store writes one batch the next gathers, so what runs twice when this process is killed is bounded by
+    what it holds, LIMIT in `pace.py`. `add` may be called from any thread; `notice` is called when there is a first
+    outcome to look after, and when there are enough for a batch.
     """
 
     def __init__(self, broker: Broker, options: Options, execution: Execution, notice: Callable[[], None]) -> None:

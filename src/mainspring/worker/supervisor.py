@@ -150,10 +150,10 @@ class Supervisor:
         for message in child.channel.receive():
             child.heard(message)
             if "found_more" in message:
-                self._wake()
-            if "busy" in message and self._hops > 0:
+                self._hops = len(self._children) - 1
+            if {"found_more", "busy"} & message.keys() and self._hops > 0:
                 self._hops -= 1
-                self._wake_next()
+                self._wake_next(besides=child)
             if "deferred" in message:
                 self._caretaker.expect(message["deferred"])
         if not child.channel.is_open:
@@ -164,8 +164,8 @@ class Supervisor:
         self._hops = len(self._children) - 1
         self._wake_next()
 
-    def _wake_next(self) -> None:
-        ready = [child for child in self._children if child.is_ready]
+    def _wake_next(self, besides: ChildProcess | None = None) -> None:
+        ready = [child for child in self._children if child.is_ready and child is not besides]
         if ready:
             self._next_child = (self._next_child + 1) % len(ready)
             ready[self._next_child].channel.send(wake=True)

@@ -16,7 +16,7 @@ from mainspring.worker.coroutines import Coroutines
 from mainspring.worker.execution import Execution, Ran
 from mainspring.worker.known_tasks import KnownTasks
 from mainspring.worker.outcomes import Outcomes
-from mainspring.worker.pace import LIMIT, Pace
+from mainspring.worker.pace import LIMIT, Mix, Pace
 from mainspring.worker.reports import NoReports, Reports
 from mainspring.worker.threads import Threads
 
@@ -24,6 +24,7 @@ logger = logging.getLogger("mainspring.worker")
 
 LOOK_AGAIN = 0.025  # longer than brokers hold wake-ups back (20 ms), so a wake-up that was held back is never missed
 STUCK = 0.050  # a row that stands still this long goes back to the store, for whoever is free
+LOOK_PAST = 20  # times as long as it took, until a look past a full pool's tasks that found nothing is repeated
 TICK = 0.005
 RECONNECT = (0.2, 0.5, 1.0, 2.0, 5.0)
 
@@ -79,9 +80,11 @@ class Worker:
         self._coroutines = Coroutines(options.async_jobs, options.threads, self._run_on_loop, self._notices.set)
         self._pools = [pool for pool, size in self._pools_and_sizes(options) if size]
         self._paces = {pool: Pace() for pool in self._pools}
+        self._mix = Mix()
         self._to_release: list[Job] = []
         self._is_woken = True
         self._looks_at: float | None = None  # when to look for work once more though nobody woke us
+        self._looks_past_at = 0.0  # when to look past the tasks of a full pool again
         self._unmet: list[Threads | Coroutines] = []  # pools that had no room when there may have been work for them
         self._worked_at = self._elapsed()
         self._stops_by: float | None = None
@@ -187,19 +190,19 @@ class Worker:
     def _claim(self) -> None:
         is_woken, self._is_woken, self._looks_at = self._is_woken, False, None
         rooms = {pool: self._room_in(pool) for pool in self._pools}
-        open_rooms = [room for room in rooms.values() if room > 0]
-        limit = min([*open_rooms, LIMIT, self._jobs_left()])
         full_pools = [pool for pool, room in rooms.items() if room <= 0]
         if is_woken and full_pools:
             self._reports.busy()
-        if not open_rooms or limit <= 0:
+        limit = self._limit(rooms)
+        if limit <= 0 or (full_pools and self._elapsed() < self._looks_past_at):
             self._unmet = full_pools
             return
+        began = self._elapsed()
         jobs = self.broker.claim(self.id, self._queues, limit, self._tasks.unknown() | self._tasks_of(full_pools))
-        if jobs:
-            self._worked_at = self._elapsed()
-        self.jobs_claimed += len(jobs)
-        self._hand_over(jobs)
+        if full_pools and not jobs:
+            # To look past a backlog of the other kind takes time that grows with it.
+            self._looks_past_at = self._elapsed() + LOOK_AGAIN + LOOK_PAST * (self._elapsed() - began)
+        self._take(jobs)
         if len(jobs) == limit:
             self._unmet = list(self._pools)
             self._reports.found_more()
@@ -208,14 +211,23 @@ class Worker:
             # A look that found something, or that somebody asked for, is followed by one more: see LOOK_AGAIN.
             self._looks_at = self._elapsed() + LOOK_AGAIN if jobs or is_woken else None
 
-    def _jobs_left(self) -> int:
-        return LIMIT if self._max_jobs is None else self._max_jobs - self.jobs_claimed
+    def _limit(self, rooms: dict[Threads | Coroutines, int]) -> int:
+        """Return how many jobs to claim for the pools that have room."""
+        open_rooms = [room for room in rooms.values() if room > 0]
+        if len(open_rooms) == 2:
+            limit = self._mix.limit(rooms[self._threads], rooms[self._coroutines])
+        else:
+            limit = sum(open_rooms)
+        return min(limit, LIMIT, LIMIT if self._max_jobs is None else self._max_jobs - self.jobs_claimed)
+
+    def _take(self, jobs: Sequence[Job]) -> None:
+        if jobs:
+            self._worked_at = self._elapsed()
+            self.jobs_claimed += len(jobs)
+            self._hand_over(jobs)
 
     def _room_in(self, pool: Threads | Coroutines) -> int:
-        now, pace, held = self._elapsed(), self._paces[pool], pool.waiting + pool.active
-        if not held:
-            pace.begin(now)
-        wanted = pool.size + pace.ahead(now)
+        held, wanted = pool.waiting + pool.active, pool.size + self._paces[pool].ahead()
         # Fetch half a load or more: a round trip for one free place at a time would cost more than a short job.
         return wanted - held if held < pool.size or held <= wanted // 2 else 0
 
@@ -233,6 +245,7 @@ class Worker:
                 self._to_release.append(machine.release(job))
             else:
                 for_pool[pool].append(Claimed(job, task))
+        self._mix.record(len(for_pool[self._threads]), len(for_pool[self._coroutines]))
         for pool, claimed in for_pool.items():
             if claimed:
                 pool.put(claimed)
@@ -256,11 +269,10 @@ class Worker:
         self._look_after_the_others([ran.job for ran in accepted])
 
     def _record_pace(self, rans: list[Ran]) -> None:
-        now = self._elapsed()
-        of_coroutines = sum(ran.job.task_path in self._tasks.async_paths for ran in rans)
-        for pool, count in ((self._coroutines, of_coroutines), (self._threads, len(rans) - of_coroutines)):
-            if pool in self._paces:
-                self._paces[pool].record(count, now)
+        for pool, pace in self._paces.items():
+            is_async = pool is self._coroutines
+            seconds = [ran.seconds for ran in rans if (ran.job.task_path in self._tasks.async_paths) is is_async]
+            pace.record(len(seconds), sum(seconds))
 
     def _look_after_the_others(self, jobs: list[Job]) -> None:
         """See to it that jobs which are to run again will be found when they are due."""
@@ -277,6 +289,8 @@ class Worker:
         for pool in (self._threads, self._coroutines):
             stands_still = pool.nudge(self._elapsed()) if pool.waiting else 0.0
             if pool.waiting and (self._is_stopping() or stands_still >= STUCK):
+                if pool in self._paces:
+                    self._paces[pool].stall(stands_still)
                 items = pool.take_back()
                 pool.put(item for item in items if isinstance(item, Announcement))
                 self._to_release += [machine.release(item.job) for item in items if isinstance(item, Claimed)]
