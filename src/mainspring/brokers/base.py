@@ -64,6 +64,8 @@ class Broker(ABC):
     is_transactional: bool = False
     # Can other processes reach the same jobs?
     is_shared: bool = True
+    # The alias in DATABASES of the database that holds the jobs, if one does.
+    using: str | None = None
 
     def __init__(self, alias: str, clock: Clock | None = None) -> None:
         self.alias = alias
