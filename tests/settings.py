@@ -1,6 +1,7 @@
 """The settings of the tests; MAINSPRING_TEST_DB is sqlite (the default), postgresql or mariadb."""
 
 import os
+from typing import Any
 
 import django
 
@@ -16,6 +17,9 @@ except servers.ServerMissing as error:
     DATABASES = servers.databases("sqlite")
     MISSING = str(error)
 
+# Where Django's own tasks are, which is also the name of their logger.
+DJANGO_TASKS = "django.tasks" if django.VERSION >= (6, 0) else "django_tasks"
+
 INSTALLED_APPS = [
     "django.contrib.contenttypes",
     "django.contrib.auth",
@@ -24,7 +28,7 @@ INSTALLED_APPS = [
     "tests.app",
 ]
 
-TASKS = {
+TASKS: dict[str, dict[str, Any]] = {
     "default": {
         "BACKEND": "mainspring.backends.DatabaseBackend",
         "QUEUES": ["default", "mail", "slow"],
@@ -33,6 +37,7 @@ TASKS = {
         "BACKEND": "mainspring.backends.MemoryBackend",
         "QUEUES": ["default", "mail", "slow"],
     },
+    "immediate": {"BACKEND": f"{DJANGO_TASKS}.backends.immediate.ImmediateBackend"},
 }
 
 USE_TZ = True

@@ -21,7 +21,7 @@ from mainspring.brokers.base import Broker
 from mainspring.brokers.database import DatabaseBroker
 from mainspring.brokers.memory import MemoryBroker
 from mainspring.calls import check_path, check_signature
-from mainspring.clock import SECOND, to_datetime, to_moment
+from mainspring.clock import SECOND, to_moment
 from mainspring.compat import (
     TASK_MAX_PRIORITY,
     TASK_MIN_PRIORITY,
@@ -38,7 +38,7 @@ from mainspring.exceptions import InvalidArguments
 from mainspring.job import Job
 from mainspring.kinds import LONGEST_QUEUE_NAME
 from mainspring.payload import encode_arguments
-from mainspring.results import Result, result_of
+from mainspring.results import Result, result_of, shown
 from mainspring.tasks import Task, copy_task
 
 LONGEST_ID = 36  # characters, the width of its column
@@ -137,7 +137,7 @@ class MainspringBackend(BaseTaskBackend):
 
     def _enqueued(self, task: AnyTask, job: Job) -> Result:
         if isinstance(task.run_after, timedelta):
-            task = copy_task(task, type(task), run_after=to_datetime(job.run_after))
+            task = copy_task(task, type(task), run_after=shown(job.run_after))
         result = result_of(job, self.alias)
         object.__setattr__(result, "task", task)
         return result

@@ -88,9 +88,9 @@ def unsent(broker: Broker, id: str) -> Job | None:
     waiting = [job for job in waiting_jobs(broker) if job.id == id]
     if waiting or not broker.is_shared:
         return waiting[0] if waiting else None
-    in_use = [connection.alias for connection in connections.all(initialized_only=True)]
-    found = (table.get(broker.alias, id) for table in _tables(broker, in_use))
-    return next(filter(None, found), None)
+    # Elsewhere it is found as soon as it is sent; a look into every database would open connections that nobody wants.
+    found = (table.get(broker.alias, id) for table in _tables(broker, [DEFAULT_DB_ALIAS]))
+    return next(found, None)
 
 
 def raise_if_unsent(broker: Broker, id: str) -> None:

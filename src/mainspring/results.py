@@ -10,6 +10,8 @@ from math import inf
 from typing import Any, Generic, cast
 
 from asgiref.sync import sync_to_async
+from django.conf import settings
+from django.utils import timezone
 
 from mainspring import outbox
 from mainspring.brokers.base import Broker
@@ -192,7 +194,7 @@ _set_backend: Callable[[object, str], None] = TaskResult.__dict__["backend"].__s
 
 
 def _task(job: Job, alias: str) -> Any:
-    return stored_task(job.task_path, job.queue_name, job.priority, alias, to_datetime(job.run_after))
+    return stored_task(job.task_path, job.queue_name, job.priority, alias, shown(job.run_after))
 
 
 def _errors(job: Job, alias: str) -> list[JobError]:
@@ -205,8 +207,8 @@ def _error(entry: dict[str, Any]) -> JobError:
         traceback=str(entry.get("traceback", "")),
         worker_id=entry.get("worker_id"),
         attempt=entry.get("attempt"),
-        started_at=to_datetime(entry.get("started_at")),
-        finished_at=to_datetime(entry.get("finished_at")),
+        started_at=shown(entry.get("started_at")),
+        finished_at=shown(entry.get("finished_at")),
     )
 
 
@@ -219,11 +221,11 @@ _READ: dict[str, Callable[[Job, str], Any]] = {
     "task": _task,
     "id": lambda job, alias: job.id,
     "status": lambda job, alias: STATUS[State(job.state)],
-    "enqueued_at": lambda job, alias: to_datetime(job.enqueued_at),
+    "enqueued_at": lambda job, alias: shown(job.enqueued_at),
     # The start of a first attempt is stored when it ends.
-    "started_at": lambda job, alias: to_datetime(job.started_at or job.last_attempted_at),
-    "finished_at": lambda job, alias: to_datetime(job.finished_at),
-    "last_attempted_at": lambda job, alias: to_datetime(job.last_attempted_at),
+    "started_at": lambda job, alias: shown(job.started_at or job.last_attempted_at),
+    "finished_at": lambda job, alias: shown(job.finished_at),
+    "last_attempted_at": lambda job, alias: shown(job.last_attempted_at),
     "args": lambda job, alias: decode_arguments(job.arguments)[0],
     "kwargs": lambda job, alias: decode_arguments(job.arguments)[1],
     "errors": _errors,
@@ -231,6 +233,12 @@ _READ: dict[str, Callable[[Job, str], Any]] = {
     "_return_value": lambda job, alias: decode_result(job.result),
 }
 _CHANGING = _READ.keys() - {"task", "id", "args", "kwargs"}
+
+
+def shown(moment: int | None) -> datetime | None:
+    """Return a moment as the project has its datetimes: aware, or local and naive where USE_TZ is False."""
+    value = to_datetime(moment)
+    return value if value is None or settings.USE_TZ else timezone.make_naive(value)
 
 
 def _deadline(timeout: timedelta | float | None) -> float:

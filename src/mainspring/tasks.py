@@ -209,7 +209,9 @@ def find_task(path: str) -> AnyTask | None:
     except ModuleNotFoundError as error:
         if error.name != parent or "." not in parent:
             raise
-        home = import_string(parent)  # a class, with the function in its body
+        home = import_string(parent)
+        if not isinstance(home, type):  # a class may have tasks in its body
+            return None
     found = getattr(home, name, None)
     if isinstance(found, compat.Task):
         return found
@@ -235,6 +237,9 @@ class GoneFunction:
 
     def __hash__(self) -> int:
         return hash(self.path)
+
+    def __repr__(self) -> str:
+        return f"<function {self.path}, which is gone>"
 
 
 # A result is made for every signal of every job, mostly of a few tasks: 0.3 microseconds instead of 8.
