@@ -21,8 +21,9 @@ def measure(jobs, pause, queue):
     import django
 
     django.setup()
-    from benchmarks.project import tasks
     from django.core.management import call_command
+
+    from benchmarks.project import tasks
 
     call_command("migrate", verbosity=0)
     worker = subprocess.Popen([sys.executable, "-m", "django", "mainspring", "worker"], stdout=subprocess.DEVNULL)

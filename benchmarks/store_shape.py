@@ -7,8 +7,6 @@ Prints Markdown. `python benchmarks/store_shape.py --help` lists the options; th
 docs/explanation/store-shape.md.
 """
 
-# ruff: noqa: E501 - statements are easier to compare unbroken
-
 import argparse
 import importlib.util
 import json
@@ -92,9 +90,7 @@ def uuid7():
 def new_job():
     now = micros()
     fresh = dict.fromkeys(COLUMNS)
-    fresh.update(
-        id=uuid7(), state="ready", queue_name="default", priority=0, task_path="shop.tasks.send_mail"
-    )
+    fresh.update(id=uuid7(), state="ready", queue_name="default", priority=0, task_path="shop.tasks.send_mail")
     fresh.update(arguments=PAYLOAD, rank=(100 << 52) | now, attempts=0, crashes=0, interruptions=0)
     fresh.update(errors="[]", worker_ids="[]", enqueued_at=now)
     return tuple(fresh.values())
@@ -114,11 +110,7 @@ def create_tables(variant, number, text, label, identity, with_options=""):
     """Return CREATE TABLE for the live and, in shape A, the finished rows."""
 
     def table(name, options):
-        key = (
-            f"pk {identity}, id {label} NOT NULL UNIQUE"
-            if variant.key == "bigint"
-            else f"id {label} PRIMARY KEY"
-        )
+        key = f"pk {identity}, id {label} NOT NULL UNIQUE" if variant.key == "bigint" else f"id {label} PRIMARY KEY"
         labels = {"state", "queue_name", "worker_id", "task_path"}
         rest = (f"{c} {number if c in NUMBERS else label if c in labels else text}" for c in COLUMNS[1:])
         return f"CREATE TABLE {name} ({key}, {', '.join(rest)}) {options}"
@@ -160,8 +152,7 @@ class Store:
         filled.update(crashes="0", interruptions="0", worker_ids="'[]'", worker_id=f"'{WORKER}'")
         filled.update(enqueued_at=f"1700000000000000+{number}", finished_at=f"1700000000000000+{number}")
         return (
-            f"INSERT INTO {variant.finished} ({', '.join(COLUMNS)})"
-            f" SELECT {', '.join(filled.values())} FROM {series}"
+            f"INSERT INTO {variant.finished} ({', '.join(COLUMNS)}) SELECT {', '.join(filled.values())} FROM {series}"
         )
 
     def tidy(self, variant):
@@ -296,12 +287,8 @@ class PostgreSQL(Store):
         elif variant.finish == "any":
             held += f" AND {job}.id = ANY(ARRAY(SELECT id FROM d))"
         renamed = ", ".join(f"d.{c} AS new_{c}" for c in OUTCOME)
-        moved = ", ".join(
-            f"new_{c}" if c in OUTCOME else "NULL" if c in ("rank", "due_at") else c for c in COLUMNS
-        )
-        insert = (
-            f"INSERT INTO {variant.finished} ({', '.join(COLUMNS)}) SELECT {moved} FROM gone RETURNING id"
-        )
+        moved = ", ".join(f"new_{c}" if c in OUTCOME else "NULL" if c in ("rank", "due_at") else c for c in COLUMNS)
+        insert = f"INSERT INTO {variant.finished} ({', '.join(COLUMNS)}) SELECT {moved} FROM gone RETURNING id"
         if variant.shape == "B":
             values = ", ".join(f"{c} = d.{c}" for c in OUTCOME)
             update = f"UPDATE {job} SET rank = NULL, {values} FROM d WHERE {held} RETURNING {job}.id"
@@ -413,9 +400,7 @@ class SQLite(Store):
 
     def finish_by_json(self, variant, jobs):
         job = variant.job
-        d = ", ".join(
-            f"json_extract(value, '$[{n}]') AS {c}" for n, c in enumerate(("id", "token", *OUTCOME))
-        )
+        d = ", ".join(f"json_extract(value, '$[{n}]') AS {c}" for n, c in enumerate(("id", "token", *OUTCOME)))
         # CROSS JOIN keeps SQLite from reading every job and looking for its outcome.
         insert = (
             f"INSERT INTO {variant.finished} ({', '.join(COLUMNS)}) SELECT {listed('j.', OUTCOME)}"
@@ -452,9 +437,7 @@ class SQLite(Store):
         with self.writing(variant) as connection:
             gone = self.dicts(connection.execute(delete, (held,)))
             rows = [{**job, **outcomes[job["id"], job["token"]]} for job in gone]
-            connection.executemany(
-                self.insert_sql(variant.finished), ([row[c] for c in COLUMNS] for row in rows)
-            )
+            connection.executemany(self.insert_sql(variant.finished), ([row[c] for c in COLUMNS] for row in rows))
         return len(gone)
 
     def finish_by_each(self, variant, jobs):
@@ -462,9 +445,7 @@ class SQLite(Store):
         with self.writing(variant) as connection:
             count = connection.executemany(delete, [(job["id"], job["token"]) for job in jobs]).rowcount
             rows = ({**job, **dict(zip(OUTCOME, outcome(job)[2:], strict=True))} for job in jobs)
-            connection.executemany(
-                self.insert_sql(variant.finished), ([row[c] for c in COLUMNS] for row in rows)
-            )
+            connection.executemany(self.insert_sql(variant.finished), ([row[c] for c in COLUMNS] for row in rows))
         return count
 
     def finish_by_move(self, variant, jobs):
@@ -475,13 +456,9 @@ class SQLite(Store):
         order = sorted(OUTCOME, key=COLUMNS.index)
         ends = ((o[0], o[1], dict(zip(OUTCOME, o[2:], strict=True))) for o in map(outcome, jobs))
         with self.writing(variant) as connection:
-            moved = connection.executemany(
-                move, [[*(end[c] for c in order), id, token] for id, token, end in ends]
-            )
+            moved = connection.executemany(move, [[*(end[c] for c in order), id, token] for id, token, end in ends])
             count = moved.rowcount
-            connection.executemany(
-                f"DELETE FROM {variant.job} WHERE {held}", [(j["id"], j["token"]) for j in jobs]
-            )
+            connection.executemany(f"DELETE FROM {variant.job} WHERE {held}", [(j["id"], j["token"]) for j in jobs])
         return count
 
 
@@ -661,9 +638,7 @@ class MariaDB(Store):
 
     def insert_values(self, variant, jobs):
         rows = ({**job, **dict(zip(OUTCOME, outcome(job)[2:], strict=True))} for job in jobs)
-        self.cursor.executemany(
-            self.insert_sql(variant.finished), [[row[c] for c in COLUMNS] for row in rows]
-        )
+        self.cursor.executemany(self.insert_sql(variant.finished), [[row[c] for c in COLUMNS] for row in rows])
 
     def finish_by_returning(self, variant, jobs):
         delete = f"DELETE FROM {variant.job} WHERE id IN %s AND (id, token) IN %s AND state = 'running' RETURNING id"
@@ -845,9 +820,7 @@ def examine(store, options):
                 f"{variant.name}: {options.history:,} finished rows written in {time.perf_counter() - begin:.0f} s\n"
             )
         for batch in (256, 64):
-            figures = rounds(
-                shapes, options.pairs, lambda v, batch=batch: trial(store, v, batch, options.jobs)
-            )
+            figures = rounds(shapes, options.pairs, lambda v, batch=batch: trial(store, v, batch, options.jobs))
             report(f"Batches of {batch}, history of {options.history:,}", figures)
         figures = rounds(shapes, options.pairs, lambda v: enqueue_trial(store, v, options.enqueues))
         report_enqueue(f"Enqueue one by one, history of {options.history:,}", figures)
@@ -867,9 +840,7 @@ def examine_pin(store, shapes, options):
     rows = []
     for variant, with_cursor in [(v, False) for v in shapes] + [(shapes[0], True)]:
         first, last = pinned(store, variant, options.pinned, with_cursor)
-        rows.append(
-            [variant.name + (", claim from a cursor" if with_cursor else ""), f"{first:.0f}", f"{last:.0f}"]
-        )
+        rows.append([variant.name + (", claim from a cursor" if with_cursor else ""), f"{first:.0f}", f"{last:.0f}"])
     print(f"### A transaction held open while {options.pinned:,} jobs pass, batches of 256\n")
     print_table(["", "claim µs, first 5,000", "claim µs, last 5,000"], rows)
 
@@ -903,26 +874,16 @@ STORES = ("postgresql", "sqlite-full", "sqlite-normal", "mariadb")
 
 
 def main():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--store", action="append", choices=STORES, help="only this store (may be repeated)")
     parser.add_argument("--jobs", type=int, default=2560, help="jobs per trial (%(default)s)")
     parser.add_argument("--enqueues", type=int, default=300, help="single enqueues per trial (%(default)s)")
-    parser.add_argument(
-        "--pairs", type=int, default=5, help="rounds, each of which runs every variant (%(default)s)"
-    )
-    parser.add_argument(
-        "--history", type=int, default=1_000_000, help="finished rows, 0 for none (%(default)s)"
-    )
-    parser.add_argument(
-        "--pinned", type=int, default=100_000, help="jobs that pass a held transaction (%(default)s)"
-    )
+    parser.add_argument("--pairs", type=int, default=5, help="rounds, each of which runs every variant (%(default)s)")
+    parser.add_argument("--history", type=int, default=1_000_000, help="finished rows, 0 for none (%(default)s)")
+    parser.add_argument("--pinned", type=int, default=100_000, help="jobs that pass a held transaction (%(default)s)")
     options = parser.parse_args()
     begin = time.perf_counter()
-    print(
-        f"Python {platform.python_version()}, {os.cpu_count()} cores, {options.pairs} rounds, {options.jobs} jobs\n"
-    )
+    print(f"Python {platform.python_version()}, {os.cpu_count()} cores, {options.pairs} rounds, {options.jobs} jobs\n")
     for name in options.store or STORES:
         with serving(name) as store:
             examine(store, options)

@@ -32,7 +32,9 @@ def store(name):
                 },
             }
         else:
-            server = stack.enter_context((servers.PostgreSQL if name == "postgresql" else servers.MariaDB)(durable=True))
+            server = stack.enter_context(
+                (servers.PostgreSQL if name == "postgresql" else servers.MariaDB)(durable=True)
+            )
             database = server.django_settings()
         os.environ |= {
             "BENCHMARK_DATABASE": json.dumps(database),

@@ -23,10 +23,10 @@ def measure(task_name, jobs, queue):
     import django
 
     django.setup()
-    from benchmarks.project import tasks
     from django.core.management import call_command
     from django.db import connection
 
+    from benchmarks.project import tasks
     from mainspring import enqueue_many
 
     call_command("migrate", verbosity=0)
@@ -68,7 +68,9 @@ def main():
     parser.add_argument("--jobs", type=int, default=20_000)
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
-    print(f"{options.jobs} jobs of {options.task}, {os.cpu_count()} cores, medians of {options.rounds} rounds (range)\n")
+    print(
+        f"{options.jobs} jobs of {options.task}, {os.cpu_count()} cores, medians of {options.rounds} rounds (range)\n"
+    )
     print("| store | enqueue one by one /s | in bulk /s | drain /s | worker CPU µs per job, start included |")
     print("|---|---:|---:|---:|---:|")
     context = multiprocessing.get_context("spawn")
@@ -81,7 +83,9 @@ def main():
                 process.start()
                 rows.append(queue.get())
                 process.join()
-        figures = [f"{statistics.median(column):,.0f} ({min(column):,.0f}-{max(column):,.0f})" for column in zip(*rows)]
+        figures = [
+            f"{statistics.median(column):,.0f} ({min(column):,.0f}-{max(column):,.0f})" for column in zip(*rows)
+        ]
         print(f"| {name} | {' | '.join(figures)} |", flush=True)
 
 

@@ -252,9 +252,7 @@ class PostgreSQL(Server):
         """A connection of psycopg for the administrator."""
         import psycopg
 
-        return psycopg.connect(
-            host="127.0.0.1", port=self.port, user="postgres", dbname="postgres", autocommit=True
-        )
+        return psycopg.connect(host="127.0.0.1", port=self.port, user="postgres", dbname="postgres", autocommit=True)
 
     def not_yet(self):
         import psycopg

@@ -76,7 +76,7 @@ def assert_enqueued(
     return found
 
 
-class travel:  # noqa: N801 - read as a verb: `travel(timedelta(hours=1))`
+class travel:
     """
     Move a backend's clock from now on; as a context manager, until the end of the block.
 

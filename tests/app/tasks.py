@@ -8,7 +8,6 @@ import threading
 import django
 
 import mainspring
-
 from tests.app.models import Note
 
 if django.VERSION < (6, 0):

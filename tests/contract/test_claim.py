@@ -153,6 +153,7 @@ def test_skips_tasks(broker):
 def test_skips_tasks_for_this_claim_only(broker):
     """What one claim skips is claimed by the next worker who knows the task, first come first."""
     pushed = [*jobs.pushed(broker, 3, task_path="app.gone"), *jobs.pushed(broker, 2)]
+    broker.clock.travel(60)
     broker.claim("w1", ["default"], 1, skip_tasks=["app.gone"])
 
     claimed = broker.claim("w2", ["default"], 5)
@@ -163,6 +164,7 @@ def test_skips_tasks_for_this_claim_only(broker):
 def test_skips_other_tasks(broker):
     """A claim that skips other tasks than the one before finds what that one skipped."""
     first, second = (jobs.pushed(broker, task_path=path)[0] for path in ("app.gone", "app.lost"))
+    broker.clock.travel(60)
     assert broker.claim("w1", ["default"], 1, ["app.gone", "app.lost"]) == []
 
     assert jobs.ids(broker.claim("w1", ["default"], 1, ["app.gone"])) == {second.id}
@@ -176,22 +178,61 @@ def test_skips_tasks_again_and_again(broker):
         for _ in range(4):
             jobs.pushed(broker, 5, task_path="app.gone", priority=priority)
             wanted += jobs.pushed(broker, priority=priority)
+    broker.clock.travel(60)
 
     claims = [broker.claim("w1", queues, 3, ["app.gone"]) for queues in (None, ["default"], None, None)]
 
     assert [job.id for claim in claims for job in claim] == [job.id for job in wanted]
 
 
+def test_skips_what_it_has_skipped_and_finds_what_is_new(broker):
+    """Jobs pushed after a claim that found only jobs to skip are found at once, in every queue and priority."""
+    for priority in (5, 0, -5):
+        jobs.pushed(broker, 3, task_path="app.gone", priority=priority)
+    broker.clock.travel(60)
+    assert broker.claim("w1", None, 1, ["app.gone"]) == []
+
+    for priority in (-5, -6, 0, 3, 5, 9):
+        (low,) = jobs.pushed(broker, priority=priority)
+        (other,) = jobs.pushed(broker, queue_name="mail", priority=priority)
+        assert [job.id for job in broker.claim("w1", None, 2, ["app.gone"])] == [low.id, other.id]
+
+
 def test_finds_what_comes_back_among_skipped(broker):
     """A job that goes back to an early place is found within seconds, though claims skipped that place."""
     (job,) = jobs.claimed(broker)
     jobs.pushed(broker, 3, task_path="app.gone")
+    broker.clock.travel(60)
     assert broker.claim("w2", None, 1, ["app.gone"]) == []
     broker.settle([machine.release(job)])
 
     broker.clock.travel(6)
 
     assert jobs.ids(broker.claim("w2", None, 1, ["app.gone"])) == {job.id}
+
+
+def test_finds_what_comes_back_to_a_busy_line(broker):
+    """A job that goes back to an early place is next within seconds, though its queue is never empty."""
+    jobs.pushed(broker, 10)
+    broker.clock.travel(60)
+    first, _ = broker.claim("w1", ["default"], 2)
+    broker.settle([machine.release(first)])
+
+    for _ in range(2):
+        broker.claim("w2", ["default"], 1)
+        broker.clock.travel(6)
+
+    assert broker.get(first.id).worker_id == "w2"
+
+
+def test_finds_what_comes_back_when_there_is_room(broker):
+    """A claim that has room for more takes also what has just gone back to an early place."""
+    pushed = jobs.pushed(broker, 5)
+    broker.clock.travel(60)
+    claimed = broker.claim("w1", ["default"], 4)
+    broker.settle([machine.release(job) for job in claimed])
+
+    assert [job.id for job in broker.claim("w2", ["default"], 10)] == [job.id for job in pushed]
 
 
 def test_skips_only_the_very_path(broker):

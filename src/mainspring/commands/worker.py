@@ -6,7 +6,6 @@ from argparse import ArgumentParser
 from collections.abc import Collection
 from typing import Any
 
-from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from django.db import connections
 
@@ -54,7 +53,9 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--drain", action="store_true", default=None, help="end when no job is ready")
 
 
-def handle(command: BaseCommand, *, backend: str | None, queues: str | None, exclude: str | None, **flags: Any) -> None:
+def handle(
+    command: BaseCommand, *, backend: str | None, queues: str | None, exclude: str | None, **flags: Any
+) -> None:
     plan = _plan(backend_of(backend), queues, exclude, flags)
     command.stdout.write(f"Mainspring: backend {plan.backend!r} serves {describe(plan)}.")
     command.stdout.flush()
@@ -65,10 +66,12 @@ def handle(command: BaseCommand, *, backend: str | None, queues: str | None, exc
 def _plan(backend: MainspringBackend, queues: str | None, exclude: str | None, flags: dict[str, Any]) -> Plan:
     if not backend.broker.is_shared:
         raise CommandError(
-            f"TASKS[{backend.alias!r}] keeps its jobs in the memory of the process that enqueues them, where no worker "
-            "can reach them. Use mainspring.backends.DatabaseBackend, or mainspring.testing.drain() in tests."
+            f"TASKS[{backend.alias!r}] keeps its jobs in the memory of the process that enqueues them, where no "
+            "worker can reach them. Use mainspring.backends.DatabaseBackend, or mainspring.testing.drain() in tests."
         )
-    given = {_option(flag): _number_or_text(flags[_option(flag)]) for flag in FLAGS if flags[_option(flag)] is not None}
+    given: dict[str, Any] = {
+        _option(flag): _number_or_text(flags[_option(flag)]) for flag in FLAGS if flags[_option(flag)] is not None
+    }
     given |= {"queues": _names(queues)} if queues else {}
     given |= {"exclude": _names(exclude)} if exclude else {}
     given |= {"drain": True} if flags["drain"] else {}
@@ -89,7 +92,7 @@ def _check_queue(name: str, queues: Collection[str], alias: str) -> None:
 
 def _become_supervisor(plan: Plan) -> None:
     """Replace this process by the supervisor, which keeps its pid but none of the project's apps."""
-    if not settings.is_overridden("TASKS") or "DJANGO_SETTINGS_MODULE" not in os.environ:
+    if "DJANGO_SETTINGS_MODULE" not in os.environ:
         raise CommandError("The worker starts further processes; they find the settings by DJANGO_SETTINGS_MODULE.")
     path = [os.path.abspath(entry or ".") for entry in sys.path[:1]]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([*path, *filter(None, [os.environ.get("PYTHONPATH")])])}

@@ -3,7 +3,7 @@ from django.db import migrations, models
 TABLES = ['mainspring_job', 'mainspring_finished', 'mainspring_outbox', 'mainspring_worker', 'mainspring_waiter']
 
 
-def tune(apps, schema_editor):
+def tune(apps, schema_editor):  # type: ignore[no-untyped-def]
     """Say what Django's fields cannot say about these tables."""
     connection = schema_editor.connection
     if connection.vendor == 'postgresql':

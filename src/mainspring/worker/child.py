@@ -64,7 +64,7 @@ def _make_worker(plan: Any, worker_id: str, reports: ChildReports) -> Any:
     from mainspring.compat import task_backends
     from mainspring.worker.worker import Worker
 
-    backend = task_backends[plan.backend]
+    backend: Any = task_backends[plan.backend]
     options = plan.options
     return Worker(
         backend.broker,

@@ -67,7 +67,9 @@ class Outcomes:
             self._waiting.extendleft(reversed(rans))
             raise
         reasons = {job.id: error for job, error in refused}
-        self._waiting.extend(self._execution.refused(ran, reasons[ran.job.id]) for ran in rans if ran.job.id in reasons)
+        self._waiting.extend(
+            self._execution.refused(ran, reasons[ran.job.id]) for ran in rans if ran.job.id in reasons
+        )
         for ran in rans:
             if ran.job.id not in accepted and ran.job.id not in reasons:
                 logger.warning(

@@ -100,8 +100,9 @@ class Supervisor:
             self._listener = self._broker.listen()
         except BrokerUnavailable:
             return  # the caretaker has said so
-        if self._listener.fileno() is not None:
-            self._selector.register(self._listener.fileno(), selectors.EVENT_READ, self._listener)
+        fileno = self._listener.fileno()
+        if fileno is not None:
+            self._selector.register(fileno, selectors.EVENT_READ, self._listener)
 
     # Waiting.
 

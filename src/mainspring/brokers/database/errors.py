@@ -12,7 +12,7 @@ from mainspring.exceptions import BrokerRefused, BrokerUnavailable, MainspringEr
 
 T = TypeVar("T")
 
-TRIES = 5
+TRIES = 10
 # Deadlock and serialization failure of PostgreSQL; lock wait timeout and deadlock of MySQL.
 DEADLOCKS = {"40P01", "40001", 1205, 1213}
 # undefined_table and undefined_column of PostgreSQL; unknown table and column of MySQL.
@@ -33,7 +33,7 @@ def run(connection: BaseDatabaseWrapper, verb: Callable[..., T], *arguments: Any
         except TransactionManagementError:
             raise  # an earlier error has ended the caller's transaction: not the store's fault
         except (DatabaseError, InterfaceError, UnicodeError, OverflowError) as error:
-            if _code(error) in DEADLOCKS and last_try < TRIES and not connection.in_atomic_block:
+            if _codes(error) & DEADLOCKS and last_try < TRIES and not connection.in_atomic_block:
                 continue
             _close_if_lost(connection)
             raise translated(connection, error) from error
@@ -43,24 +43,21 @@ def run(connection: BaseDatabaseWrapper, verb: Callable[..., T], *arguments: Any
 def translated(connection: BaseDatabaseWrapper, error: Exception) -> MainspringError:
     """Return the broker's error for one of the database or of its driver."""
     place = f"DATABASES[{connection.alias!r}]"
-    if _code(error) in MISSING or "no such table" in str(error) or "no such column" in str(error):
+    if _codes(error) & MISSING or "no such table" in str(error) or "no such column" in str(error):
         return BrokerUnavailable(
             f"{place}: the tables of Mainspring are missing or old; run `manage.py migrate"
             f" --database {connection.alias}`. The database said: {error}"
         )
     # Drivers raise UnicodeError and OverflowError themselves for what cannot even be sent.
-    if isinstance(error, (DataError, IntegrityError, UnicodeError, OverflowError)) or _code(error) in REFUSED:
+    if isinstance(error, (DataError, IntegrityError, UnicodeError, OverflowError)) or _codes(error) & REFUSED:
         return BrokerRefused(f"{place} refused a value: {error}")
     return BrokerUnavailable(f"{place}: {error}")
 
 
-def _code(error: Exception) -> Any:
-    """Return PostgreSQL's SQLSTATE or MySQL's number, or None."""
-    cause = error.__cause__
-    for name in ("sqlstate", "pgcode"):
-        if code := getattr(cause, name, None):
-            return code
-    return error.args[0] if error.args else None
+def _codes(error: Exception) -> set[Any]:
+    """Return PostgreSQL's SQLSTATE or MySQL's number; a driver may know both."""
+    names = ("sqlstate", "pgcode")
+    return {*error.args[:1], *(getattr(error.__cause__, name, None) for name in names)}
 
 
 def _close_if_lost(connection: BaseDatabaseWrapper) -> None:

@@ -23,6 +23,7 @@ from mainspring.exceptions import BrokerRefused
 from mainspring.job import Job
 
 INTERRUPTED = 1317
+ESCAPED = "\0\b\t\n\r\x1a\"'\\"  # sent as two characters
 SURELY_FITS = 100_000  # characters; nobody sets max_allowed_packet that low
 OUTCOME_COLUMNS = ("id", *MUTABLE_COLUMNS)
 TEXTS = {"state", "worker_id", "errors", "worker_ids", "result"}
@@ -159,7 +160,7 @@ def _refuse_oversized(connection: Connection, texts: Iterable[str]) -> None:
             with connection.cursor() as cursor:
                 cursor.execute("SELECT @@max_allowed_packet")
                 longest = cursor.fetchone()[0] - SURELY_FITS
-            if len(connection.connection.literal(text)) > longest:
+            if len(text.encode()) + sum(map(text.count, ESCAPED)) > longest:
                 raise BrokerRefused(
                     f"A statement is longer than the server's max_allowed_packet: {len(text)} characters."
                 )
