@@ -1,8 +1,8 @@
 """
 How many no-op jobs a second does one worker process drain?
 
-Jobs are enqueued first. The clock starts at the first claim and stops when the last outcome has been committed and read
-from another connection. Signals are sent, results kept, commits durable, logging as Django's default.
+The clock starts at the first claim and stops when the last outcome has been committed and read from another
+
 
     python benchmarks/throughput.py --store sqlite --store postgresql --jobs 20000 --rounds 3
 """

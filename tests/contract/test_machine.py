@@ -276,8 +276,8 @@ def test_database(check, tables, remembered_claims):
         empty("default")
         clock = FrozenClock()
         here, there = (DatabaseBroker("default", "default", clock) for _ in range(2))
-        # As if another process did it: the one that claims does not learn what went back.
-        here.settle, here.promote = there.settle, there.promote
+        # As if another process did it: the one that claims does not learn what is new or went back.
+        here.push, here.settle, here.promote = there.push, there.settle, there.promote
         return [MemoryBroker("default", clock), here]
 
     check(make_brokers)

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 from asgiref.sync import async_to_sync
-from django.db import connections, transaction
+from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from mainspring import job as machine
@@ -67,10 +67,10 @@ def _savepoints() -> Iterator[None]:
 
 @contextmanager
 def _savepoint(connection: BaseDatabaseWrapper) -> Iterator[None]:
-    savepoint = transaction.savepoint(using=connection.alias)
+    savepoint = connection.savepoint()
     yield
     if connection.needs_rollback:
         connection.needs_rollback = False
-        transaction.savepoint_rollback(savepoint, using=connection.alias)
+        connection.savepoint_rollback(savepoint)
     else:
-        transaction.savepoint_commit(savepoint, using=connection.alias)
+        connection.savepoint_commit(savepoint)
