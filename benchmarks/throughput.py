@@ -1,8 +1,7 @@
 """
 How many no-op jobs a second does one worker process drain?
 
-The clock starts at the first claim and stops when the last outcome has been committed and read from another
-
+The clock starts at the first claim and stops when the last outcome can be read from another connection.
 
     python benchmarks/throughput.py --store sqlite --store postgresql --jobs 20000 --rounds 3
 """
@@ -84,7 +83,8 @@ def main():
                 rows.append(queue.get())
                 process.join()
         figures = [
-            f"{statistics.median(column):,.0f} ({min(column):,.0f}-{max(column):,.0f})" for column in zip(*rows)
+            f"{statistics.median(column):,.0f} ({min(column):,.0f}-{max(column):,.0f})"
+            for column in zip(*rows, strict=True)
         ]
         print(f"| {name} | {' | '.join(figures)} |", flush=True)
 
