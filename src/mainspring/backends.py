@@ -7,12 +7,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
-from django.apps import apps
 from django.conf import settings
 from django.core.checks import CheckMessage
 from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
 from django.db import router
+from django.db.models import Model
 from django.utils import timezone
 
 from mainspring import job as machine
@@ -151,11 +151,7 @@ class DatabaseBackend(MainspringBackend):
 
     @property
     def database(self) -> str:
-        if not apps.is_installed("mainspring"):
-            raise ImproperlyConfigured('Add "mainspring" to INSTALLED_APPS, then run `manage.py migrate`.')
-        from mainspring.models import Job as JobModel  # the first @task makes a backend, before models can be imported
-
-        return self.mainspring_options.database or router.db_for_write(JobModel)
+        return self.mainspring_options.database or router.db_for_write(_job_model())
 
 
 class MemoryBackend(MainspringBackend):
@@ -221,6 +217,14 @@ def _forget_brokers(*, setting: str = "TASKS", **_: Any) -> None:
 setting_changed.connect(_forget_brokers)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget_brokers)
+
+
+def _job_model() -> type[Model]:
+    try:
+        from mainspring.models import Job as JobModel  # not above: the first @task makes a backend, before the models
+    except RuntimeError as error:  # which Django raises for models of no app
+        raise ImproperlyConfigured('Add "mainspring" to INSTALLED_APPS, then run `manage.py migrate`.') from error
+    return JobModel
 
 
 def _can_be_id(id: object) -> bool:
