@@ -202,9 +202,6 @@ def make_broker(alias: str, database: str | None) -> Broker:
     return MemoryBroker(alias) if database is None else DatabaseBroker(alias, database)
 
 
-make_database_broker = make_broker
-
-
 _brokers: dict[str, Broker] = {}
 _making = threading.RLock()  # a database router may enqueue
 
