@@ -6,6 +6,9 @@ epoch, UTC. Every column that need not be given has a default in the database, s
 can still insert while a deploy is under way.
 """
 
+from typing import Any
+
+from django.core.checks import CheckMessage
 from django.db import models
 
 
@@ -53,7 +56,15 @@ class Job(AnyJob):
         indexes = [
             models.Index(fields=["queue_name", "rank"], name="mainspring_job_rank"),
             models.Index(fields=["due_at"], name="mainspring_job_due"),
+            # What a dead worker held is looked up by the process that beats for others: behind 200,000 jobs that
+            # took 50 ms on PostgreSQL and 1.6 s on MariaDB, against 2 to 10 µs more for each job that is run.
+            models.Index(fields=["worker_id"], condition=models.Q(state="running"), name="mainspring_job_held"),
         ]
+
+    @classmethod
+    def check(cls, **kwargs: Any) -> list[CheckMessage]:
+        # MySQL ignores the condition of an index, which is as well.
+        return [message for message in super().check(**kwargs) if message.id != "models.W037"]
 
 
 class Finished(AnyJob):

@@ -107,7 +107,7 @@ class Migration(migrations.Migration):
             ],
             options={
                 'db_table': 'mainspring_job',
-                'indexes': [models.Index(fields=['queue_name', 'rank'], name='mainspring_job_rank'), models.Index(fields=['due_at'], name='mainspring_job_due')],
+                'indexes': [models.Index(fields=['queue_name', 'rank'], name='mainspring_job_rank'), models.Index(fields=['due_at'], name='mainspring_job_due'), models.Index(condition=models.Q(('state', 'running')), fields=['worker_id'], name='mainspring_job_held')],
             },
         ),
         migrations.CreateModel(
