@@ -65,20 +65,22 @@ class PollingListener:
     SHORTEST, LONGEST = 0.05, 0.5
 
     def __init__(self) -> None:
-        self.interval = self.SHORTEST
-        self._said_yes_at = time.monotonic()
+        self._say_yes_after(self.SHORTEST)
 
     def fileno(self) -> None:
         return None
 
     def has_news(self) -> bool:
-        since = time.monotonic() - self._said_yes_at
-        if since < self.interval:
+        late = time.monotonic() - self._yes_at
+        if late < 0:
             return False
         # Whoever has not asked for long was busy, so there may be more to do.
-        self.interval = self.SHORTEST if since > 2 * self.LONGEST else min(self.interval * 1.5, self.LONGEST)
-        self._said_yes_at = time.monotonic()
+        self._say_yes_after(self.SHORTEST if late > self.LONGEST else min(self.interval * 1.5, self.LONGEST))
         return True
+
+    def _say_yes_after(self, seconds: float) -> None:
+        self.interval = seconds
+        self._yes_at = time.monotonic() + seconds
 
     def close(self) -> None:
         """There is nothing to close."""
