@@ -25,16 +25,21 @@ def test_short_items_are_run_in_series_by_one_thread():
 
 def test_another_thread_takes_the_row_when_an_item_lasts():
     """A short job does not wait behind a long one while a thread is free."""
-    release, done = threading.Event(), threading.Event()
-    threads, _ = make_threads(2, lambda item, slot: release.wait(SOON) if item == "long" else done.set())
+    release, begun, done = threading.Event(), threading.Event(), threading.Event()
 
+    def run(item, slot):
+        if item == "short":
+            done.set()
+        else:
+            begun.set()
+            release.wait(SOON)
+
+    threads, _ = make_threads(2, run)
     threads.put(["long", "short"])
-    assert not done.is_set()
-    threads.nudge(0.0)
-    while not threads.active:
-        pass
+    assert begun.wait(SOON)
     threads.nudge(1.0)
-    threads.nudge(1.0 + SHORT)
+    assert not done.is_set()
+    threads.nudge(1.0 + 2 * SHORT)
 
     assert done.wait(SOON)
     release.set()

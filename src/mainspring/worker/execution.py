@@ -3,8 +3,6 @@
 import contextvars
 import logging
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -82,8 +80,14 @@ class Execution:
         if not State(ran.job.state).is_end:
             return
         result = result_of(ran.job, self.broker.alias)
-        # Django's own receiver logs the exception that is being handled, so it has to be.
-        with _handling(ran.exception):
+        try:
+            # Django's own receiver logs the exception that is being handled, so it has to be. A generator's context
+            # manager cannot do this: what it handles is forgotten when it yields.
+            if ran.exception is not None:
+                raise ran.exception
+        except BaseException:
+            task_finished.send_robust(sender=self.sender, task_result=result)
+        else:
             task_finished.send_robust(sender=self.sender, task_result=result)
 
     def _prepare(self, job: Job, task: Task) -> tuple[Any, list[Any], dict[str, Any]]:
@@ -160,14 +164,3 @@ def _summary(exception: BaseException) -> str:
         return f"{type(exception).__name__}: {exception}"[:500]
     except Exception:
         return type(exception).__name__
-
-
-@contextmanager
-def _handling(exception: BaseException | None) -> Iterator[None]:
-    if exception is None:
-        yield
-        return
-    try:
-        raise exception
-    except BaseException:
-        yield

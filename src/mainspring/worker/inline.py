@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from typing import Any
 
 from asgiref.sync import async_to_sync
 from django.db import connections
@@ -67,7 +68,7 @@ def _savepoints() -> Iterator[None]:
 
 @contextmanager
 def _savepoint(connection: BaseDatabaseWrapper) -> Iterator[None]:
-    savepoint = connection.savepoint()
+    savepoint: Any = connection.savepoint()
     yield
     if connection.needs_rollback:
         connection.needs_rollback = False
