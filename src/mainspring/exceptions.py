@@ -17,10 +17,6 @@ class InvalidArguments(MainspringError, TypeError):
     """A task was called with something that JSON cannot carry."""
 
 
-class InvalidResult(MainspringError, TypeError):
-    """A task returned something that JSON cannot carry."""
-
-
 class InvalidOptions(MainspringError):
     """TASKS[alias]["OPTIONS"] holds something that Mainspring cannot use."""
 

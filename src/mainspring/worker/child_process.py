@@ -20,11 +20,14 @@ from mainspring.worker.plan import Plan
 class ChildProcess:
     """Start one with `ChildProcess.start(plan)`."""
 
-    def __init__(self, process: subprocess.Popen[bytes], worker_id: str, channel: Channel, blame: Blame) -> None:
+    def __init__(
+        self, process: subprocess.Popen[bytes], backend: str, worker_id: str, channel: Channel, blame: Blame
+    ) -> None:
         self.channel = channel
         self.is_ready = False
         self.is_over = False  # it said that it is done; what ends without saying so has crashed
         self._process = process
+        self._backend = backend
         self._worker_id = worker_id
         self._blame = blame
         self._was_killed = False
@@ -50,7 +53,7 @@ class ChildProcess:
             process_group=0,  # the terminal's Ctrl-C is for the supervisor alone
         )
         far.close()
-        return cls(process, worker_id, Channel(near), blame)
+        return cls(process, plan.backend, worker_id, Channel(near), blame)
 
     @property
     def pid(self) -> int:
@@ -58,7 +61,8 @@ class ChildProcess:
 
     @property
     def info(self) -> WorkerInfo:
-        return WorkerInfo(id=self._worker_id, facts={"pid": self.pid, "host": socket.gethostname()})
+        facts = {"backend": self._backend, "pid": self.pid, "host": socket.gethostname()}
+        return WorkerInfo(id=self._worker_id, facts=facts)
 
     def heard(self, message: dict[str, Any]) -> None:
         self.is_ready = self.is_ready or "ready" in message
