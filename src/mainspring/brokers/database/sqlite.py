@@ -134,7 +134,8 @@ class ChangeWait:
 
 
 def _data_version(connection: Connection) -> int:
-    with connection.cursor() as cursor:
-        cursor.execute("PRAGMA data_version")
+    connection.ensure_connection()
+    # Without Django's cursor, which would double what an idle worker costs, 1.4 % of a processor.
+    with connection.wrap_database_errors:
         # To fetch all ends the statement; an open one would keep the write-ahead log from being emptied.
-        return int(cursor.fetchall()[0][0])
+        return int(connection.connection.execute("PRAGMA data_version").fetchall()[0][0])
