@@ -173,7 +173,7 @@ def _outcomes(cursor: Any) -> str:
     """Return the join of outcomes, given as one JSON text, with their jobs."""
     # Wide types, as JSON_TABLE cuts what is too long without a word; the column then refuses it.
     columns = ", ".join(
-        f"{name} {'longtext' if name in TEXTS else 'decimal(40)'} PATH '$.{name}'" for name in MUTABLE_COLUMNS
+        f"`{name}` {'longtext' if name in TEXTS else 'decimal(40)'} PATH '$.{name}'" for name in MUTABLE_COLUMNS
     )
     collation = COLLATIONS[cursor.db.mysql_is_mariadb]
     return (
