@@ -5,7 +5,7 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any
 
-from django.db import OperationalError, transaction
+from django.db import DatabaseError, OperationalError, transaction
 
 from mainspring import job as machine
 from mainspring.brokers.base import Listener
@@ -207,6 +207,9 @@ class SleepWait(AnnouncedWait):
     def wait(self, seconds: float) -> None:
         with suppress(OperationalError), self.connection.cursor() as cursor:
             cursor.execute(_sleep(seconds, _topic(self.job_id)))
+
+    def is_late_wake_up(self, error: DatabaseError) -> bool:
+        return error.args[:1] == (INTERRUPTED,)
 
 
 def _sleep(seconds: float, topic: str) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from django.db import transaction
+from django.db import DatabaseError, transaction
 
 from mainspring.brokers.database import errors
 from mainspring.brokers.database.listeners import own_connection
@@ -128,6 +128,9 @@ class ChangeWait:
         while self._version == (version := _data_version(self.connection)) and time.monotonic() < deadline:
             time.sleep(ChangeListener.interval)
         self._version = version
+
+    def is_late_wake_up(self, error: DatabaseError) -> bool:
+        return False
 
     def close(self) -> None:
         """The connection is the caller's."""

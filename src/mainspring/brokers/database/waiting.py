@@ -23,6 +23,7 @@ class EndListener(Protocol):
     connection: Connection
 
     def wait(self, seconds: float) -> None: ...
+    def is_late_wake_up(self, error: DatabaseError) -> bool: ...
     def close(self) -> None: ...
 
 
@@ -40,10 +41,15 @@ class AnnouncedWait:
                 f"INSERT INTO {WAITER} (id, job_id, expires_at) VALUES (%s, %s, %s)", [self._id, job_id, expires_at]
             )
 
+    def is_late_wake_up(self, error: DatabaseError) -> bool:
+        """Did a wake-up that was meant for `wait` hit another statement?"""
+        return False
+
     def close(self) -> None:
+        with suppress(DatabaseError, InterfaceError), self.connection.cursor() as cursor:
+            cursor.execute(f"DELETE FROM {WAITER} WHERE id = %s", [self._id])
+        # Apart: a wake-up that comes too late for the wait can cut the statement above short.
         with suppress(DatabaseError, InterfaceError):
-            with self.connection.cursor() as cursor:
-                cursor.execute(f"DELETE FROM {WAITER} WHERE id = %s", [self._id])
             self.connection.close()
 
 
@@ -52,7 +58,7 @@ def wait_for(connection: Connection, store: Store, id: str, deadline: float, at:
     listener = store.listen_for_end(connection, id, at, expires_at)
     try:
         for pause in chain(PAUSES, repeat(BACKSTOP)):
-            job = store.get(listener.connection, id)
+            job = _look(store, listener, id)
             left = deadline - time.monotonic()
             if job is None or job.state in ENDS or left <= 0:
                 break
@@ -65,3 +71,12 @@ def wait_for(connection: Connection, store: Store, id: str, deadline: float, at:
             " wait for it after the transaction."
         )
     return job
+
+
+def _look(store: Store, listener: EndListener, id: str) -> Job | None:
+    try:
+        return store.get(listener.connection, id)
+    except DatabaseError as error:
+        if not listener.is_late_wake_up(error):
+            raise
+        return store.get(listener.connection, id)
