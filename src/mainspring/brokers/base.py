@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from mainspring import job as machine
 from mainspring.clock import Clock
-from mainspring.exceptions import BrokerRefused, Quarantined, WorkerCrashed
+from mainspring.exceptions import BrokerRefused, BrokerUnavailable, Quarantined, WorkerCrashed
 from mainspring.job import Job
 
 
@@ -217,8 +217,11 @@ class Broker(ABC):
         moved: list[Job] = []
         while held := self.held_by(worker_ids, batch):
             after = [self._rescued(job, started, was_killed, max_crashes, reason) for job in held]
-            accepted = self.settle(after)
+            accepted, refused = self.settle_each(after)
             moved += [job for job in after if job.id in accepted]
+            if refused:
+                # They would be found again for ever; the next rescue tries once more.
+                raise BrokerUnavailable(f"{len(refused)} jobs of a dead worker cannot be taken back: {refused[0][1]}")
         if moved:
             self.wake()
         return moved
@@ -236,10 +239,16 @@ class Broker(ABC):
         path = f"{WorkerCrashed.__module__}.{(Quarantined if is_last else WorkerCrashed).__qualname__}"
         error = machine.error_entry(
             path,
-            f"{reason} This was crash {job.crashes + 1} of at most {max_crashes}.",
+            f"{reason} {_count_of_crashes(job.crashes + 1, max_crashes)}",
             worker_id=job.worker_id,
             attempt=job.attempts + 1,
             started_at=job.last_attempted_at,
             finished_at=at,
         )
         return machine.crash(job, error, at, max_crashes)
+
+
+def _count_of_crashes(crashes: int, max_crashes: int) -> str:
+    if max_crashes == 0:
+        return "The task allows no crash (max_crashes=0), so the job does not run again."
+    return f"This was crash {crashes} of at most {max_crashes}."

@@ -1,0 +1,38 @@
+"""What a rescue does when a store will not have it, and what it writes about it."""
+
+import json
+
+import pytest
+
+from mainspring import job as machine
+from mainspring.brokers.memory import MemoryBroker
+from mainspring.exceptions import BrokerRefused, BrokerUnavailable
+
+
+@pytest.fixture
+def broker():
+    broker = MemoryBroker("memory")
+    job = machine.new_job(task_path="a.b", arguments="{}", queue_name="default", priority=0, at=1, max_crashes=0)
+    broker.push([job])
+    broker.claim("dead", None, 1)
+    return broker
+
+
+def test_a_refused_rescue_ends_instead_of_going_round_for_ever(broker, monkeypatch):
+    """The caretaker hears of it as of an outage, and tries once more later."""
+
+    def refuse(jobs):
+        raise BrokerRefused("no")
+
+    monkeypatch.setattr(broker, "settle", refuse)
+
+    with pytest.raises(BrokerUnavailable, match="cannot be taken back: no"):
+        broker.rescue(["dead"], max_crashes=3)
+
+
+def test_the_reason_of_a_job_that_may_not_crash_says_so(broker):
+    """It is not "crash 1 of at most 0"."""
+    [job] = broker.rescue(["dead"], max_crashes=3)
+
+    assert job.state == machine.State.QUARANTINED
+    assert "allows no crash" in json.loads(job.errors)[-1]["traceback"]
