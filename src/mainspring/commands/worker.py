@@ -80,6 +80,11 @@ def _plan(backend: MainspringBackend, queues: str | None, exclude: str | None, f
         options = plan.options
     except InvalidOptions as error:
         raise CommandError(str(error)) from None
+    if options.exclude and plan.queues is None:
+        raise CommandError(
+            f"TASKS[{backend.alias!r}]['QUEUES'] is empty, which allows every name, so there is no list to exclude "
+            "from; name the queues to serve with --queues, or list all of them in QUEUES."
+        )
     for name in [*(options.queues or ()), *options.exclude]:
         _check_queue(name, backend.queues, backend.alias)
     return plan
