@@ -1,5 +1,6 @@
 """The worker command, from start to stop, in real processes."""
 
+import os
 import signal
 
 from mainspring.job import State
@@ -110,6 +111,33 @@ def test_a_second_term_ends_at_once(start_worker, broker):
     assert worker.wait(10) == 130
     job = broker.get(result.id)
     assert (job.state, job.attempts, job.crashes, job.interruptions) == (State.READY, 0, 0, 1)
+
+
+def test_a_kill_while_it_stops_is_no_crash(start_worker, broker):
+    """A service manager that loses patience is no fault of the job."""
+    result = tasks.note_and_hang.enqueue("a")
+    worker = start_worker("--shutdown-timeout", "60")
+    wait_until(Note.objects.exists)
+    [child] = worker.children()
+    worker.terminate()
+    worker.wait_for_line("stopping")
+    child.kill()
+
+    assert worker.wait() == 0, worker.output
+    job = broker.get(result.id)
+    assert (job.state, job.crashes, job.interruptions) == (State.READY, 0, 1)
+
+
+def test_a_job_that_forks_and_dies_does_not_hold_the_supervisor(start_worker, broker):
+    """The fork keeps the line to the supervisor open; the death is noticed all the same."""
+    result = tasks.fork_and_die_once.enqueue()
+    worker = start_worker()
+
+    job = end_of(result, broker)
+    assert (job.state, job.crashes) == (State.SUCCEEDED, 1)
+    worker.terminate()
+    assert worker.wait() == 0
+    os.kill(int(Note.objects.get().text), signal.SIGKILL)
 
 
 def test_a_dead_child_is_replaced_and_its_job_runs_again(start_worker, broker):

@@ -45,3 +45,14 @@ def test_sending_never_waits(pair):
 
     assert near.is_open
     assert far.is_open
+
+
+def test_a_line_that_does_not_wait_returns_at_once():
+    """What a task has forked may hold the other side open for ever."""
+    near, far = socket.socketpair()
+    channel = Channel(near, waits=False)
+
+    assert channel.receive() == []
+    assert channel.is_open
+    channel.close()
+    far.close()

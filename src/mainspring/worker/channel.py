@@ -10,11 +10,13 @@ class Channel:
     """
     Sends and receives messages, one JSON object a line.
 
-    `is_open` turns False when the other side has gone, however it went: the kernel closes its end.
+    `is_open` turns False when the other side has gone, however it went: the kernel closes its end. With `waits` False
+    `receive` returns at once, also when nothing has come.
     """
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: socket.socket, *, waits: bool = True) -> None:
         self._socket = sock
+        self._socket.setblocking(waits)
         self._sending = threading.Lock()
         self._rest = b""
         self.is_open = True
@@ -39,9 +41,11 @@ class Channel:
             self.is_open = False
 
     def receive(self) -> list[dict[str, Any]]:
-        """Return the messages that have come; blocks until there is something to read, if only the end."""
+        """Return the messages that have come, waiting for something to read, if only the end."""
         try:
             data = self._socket.recv(65536)
+        except BlockingIOError:
+            return []
         except OSError:
             data = b""
         if not data:

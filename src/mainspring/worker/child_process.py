@@ -53,7 +53,7 @@ class ChildProcess:
             process_group=0,  # the terminal's Ctrl-C is for the supervisor alone
         )
         far.close()
-        return cls(process, plan.backend, worker_id, Channel(near), blame)
+        return cls(process, plan.backend, worker_id, Channel(near, waits=False), blame)
 
     @property
     def pid(self) -> int:
@@ -79,9 +79,14 @@ class ChildProcess:
     def age(self) -> float:
         return time.monotonic() - self._started_at
 
-    def death(self) -> Death:
-        """Return what there is to know once it has been reaped."""
-        was_killed = self._was_killed or self._process.returncode == EXIT_CUT_OFF
+    def death(self, *, was_stopping: bool) -> Death:
+        """
+        Return what there is to know once it has been reaped.
+
+        While the worker stops, a KILL is a service manager's impatience and no fault of the job.
+        """
+        was_impatience = was_stopping and self._process.returncode == -signal.SIGKILL
+        was_killed = self._was_killed or was_impatience or self._process.returncode == EXIT_CUT_OFF
         return Death(
             worker_id=self._worker_id,
             started=self._blame.started(),

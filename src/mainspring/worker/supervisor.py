@@ -179,13 +179,14 @@ class Supervisor:
 
     def _reap(self) -> None:
         for child in [child for child in self._children if child.has_ended()]:
-            # What it said last may not have been read yet.
+            # What it said last may not have been read yet. No end of the line need follow: what a task has forked
+            # may hold the other side open.
             if child.channel.is_open:
                 self._hear(child)
             self._children.remove(child)
             if child.channel.is_open:
                 self._selector.unregister(child.channel)
-            self._caretaker.bury(child.death())
+            self._caretaker.bury(child.death(was_stopping=self._stops_by is not None))
             child.close()
             self._plan_replacement(child)
 

@@ -42,6 +42,12 @@ class Announcement(NamedTuple):
     rans: list[Ran]
 
 
+class EndedElsewhere(NamedTuple):
+    """The ids of jobs that somebody without the project's code has ended, to be looked up and announced."""
+
+    ids: list[str]
+
+
 class Worker:
     """
     Runs the jobs of one backend in this process until told to stop.
@@ -103,8 +109,7 @@ class Worker:
 
     def announce_ended(self, ids: Collection[str]) -> None:
         """Send the signals for jobs that somebody without the project's code has ended."""
-        jobs = [job for job in map(self.broker.get, ids) if job is not None]
-        self._threads.put([Announcement([Ran(job, job) for job in jobs])])
+        self._threads.put([EndedElsewhere(list(ids))])
 
     def run(self) -> bool:
         """Work until stopped; return whether everything that was claimed has been settled."""
@@ -292,14 +297,17 @@ class Worker:
                 if pool in self._paces:
                     self._paces[pool].stall(stands_still)
                 items = pool.take_back()
-                pool.put(item for item in items if isinstance(item, Announcement))
+                pool.put(item for item in items if not isinstance(item, Claimed))
                 self._to_release += [machine.release(item.job) for item in items if isinstance(item, Claimed)]
                 self._notices.set()
 
-    def _run_in_thread(self, item: Claimed | Announcement, slot: int) -> None:
+    def _run_in_thread(self, item: Claimed | Announcement | EndedElsewhere, slot: int) -> None:
         if isinstance(item, Announcement):
             for ran in item.rans:
                 self._execution.announce(ran)
+        elif isinstance(item, EndedElsewhere):
+            for job in filter(None, map(self.broker.get, item.ids)):
+                self._execution.announce(Ran(job, job))
         else:
             self._reports.started(slot, item.job.id)
             ran = self._execution.run(item.job, item.task)
