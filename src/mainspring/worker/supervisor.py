@@ -150,6 +150,8 @@ class Supervisor:
     def _hear(self, child: ChildProcess) -> None:
         for message in child.channel.receive():
             child.heard(message)
+            if "ready" in message:
+                logger.info("Worker process %d is ready.", child.pid)
             if "found_more" in message:
                 self._hops = len(self._children) - 1
             if {"found_more", "busy"} & message.keys() and self._hops > 0:
