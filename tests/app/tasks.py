@@ -55,10 +55,10 @@ def hang(seconds=3600):
 
 
 @task
-def note_and_hang(text):
-    """Show that it has begun, then block for ever."""
+def note_and_hang(text, seconds=None):
+    """Show that it has begun, then block: for ever, unless told for how long."""
     Note.objects.create(text=text)
-    threading.Event().wait()
+    threading.Event().wait(seconds)
 
 
 @task

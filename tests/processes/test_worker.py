@@ -64,9 +64,9 @@ def test_a_misspelt_queue_is_named(start_worker):
 
 def test_term_lets_running_jobs_finish(start_worker, broker):
     """A clean stop: what runs ends, and the exit code is 0."""
-    result = tasks.hang.enqueue(0.5)
+    result = tasks.note_and_hang.enqueue("a", 0.5)
     worker = start_worker()
-    wait_until(lambda: broker.get(result.id).state == State.RUNNING)
+    wait_until(Note.objects.exists)
     worker.terminate()
 
     assert worker.wait() == 0, worker.output
