@@ -131,15 +131,16 @@ class Brokers(RuleBasedStateMachine):
         limit=limits,
         skip=st.booleans(),
         after=st.sampled_from([0, 2]),
+        alone=st.booleans(),
     )
-    def claim(self, worker, queues, limit, skip, after):
+    def claim(self, worker, queues, limit, skip, after, alone):
         self.clock.tick()
         self.clock.travel(after)
         if self.may_be_passed_over:
             self.clock.travel(10)
         self.may_be_passed_over = False
         skip_tasks = ["app.tasks.gone", "app.tasks.never"] if skip else []
-        claimed = self.each(lambda broker: broker.claim(worker, queues, limit, skip_tasks))
+        claimed = self.each(lambda broker: broker.claim(worker, queues, limit, skip_tasks, alone=alone))
         self.claims += zip(*claimed, strict=True)
 
     @precondition(lambda self: self.claims)

@@ -84,13 +84,21 @@ class Broker(ABC):
 
     @abstractmethod
     def claim(
-        self, worker_id: str, queues: Collection[str] | None, limit: int, skip_tasks: Collection[str] = ()
+        self,
+        worker_id: str,
+        queues: Collection[str] | None,
+        limit: int,
+        skip_tasks: Collection[str] = (),
+        *,
+        alone: bool = False,
     ) -> list[Job]:
         """
         Take up to `limit` ready jobs for `worker_id`, highest priority first, oldest first, and return them.
 
-        `queues` None means every queue. Jobs of the task paths in `skip_tasks` are left where they are. All jobs of
-        one claim share a fresh token. A claim holds until it is settled or its worker is found dead.
+        Only jobs that never crashed are taken or, with `alone`, only those that did: the caller sees to it that
+        nothing else runs beside one of these. `queues` None means every queue. Jobs of the task paths in `skip_tasks`
+        are left where they are. All jobs of one claim share a fresh token. A claim holds until it is settled or its
+        worker is found dead.
         """
 
     @abstractmethod

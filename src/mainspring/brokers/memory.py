@@ -37,14 +37,22 @@ class MemoryBroker(Broker):
         self.wake()
 
     def claim(
-        self, worker_id: str, queues: Collection[str] | None, limit: int, skip_tasks: Collection[str] = ()
+        self,
+        worker_id: str,
+        queues: Collection[str] | None,
+        limit: int,
+        skip_tasks: Collection[str] = (),
+        *,
+        alone: bool = False,
     ) -> list[Job]:
         token, at = machine.new_token(), self.clock.moment()
         with self._changed:
             ready = [
                 job
                 for job in self._in_states({State.READY})
-                if (queues is None or job.queue_name in queues) and job.task_path not in skip_tasks
+                if (queues is None or job.queue_name in queues)
+                and job.task_path not in skip_tasks
+                and (job.crashes > 0) == alone
             ]
             claimed = [
                 machine.claim(job, worker_id, token, at)

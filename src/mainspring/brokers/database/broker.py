@@ -16,11 +16,11 @@ from mainspring.brokers.database.listeners import WAKE_EVERY
 from mainspring.brokers.database.mysql import MySQL
 from mainspring.brokers.database.postgresql import PostgreSQL
 from mainspring.brokers.database.sqlite import SQLite
-from mainspring.brokers.database.store import Connection, Store
+from mainspring.brokers.database.store import END, Connection, Span, Store
 from mainspring.brokers.database.waiting import wait_for
 from mainspring.clock import SECOND, Clock
 from mainspring.exceptions import BrokerUnavailable
-from mainspring.job import ENDS, Job, State
+from mainspring.job import ALONE, ENDS, Job, State
 
 T = TypeVar("T")
 
@@ -56,21 +56,36 @@ class DatabaseBroker(Broker):
         return job.due_at is None or job.due_at < self.clock.moment() + SOON
 
     def claim(
-        self, worker_id: str, queues: Collection[str] | None, limit: int, skip_tasks: Collection[str] = ()
+        self,
+        worker_id: str,
+        queues: Collection[str] | None,
+        limit: int,
+        skip_tasks: Collection[str] = (),
+        *,
+        alone: bool = False,
     ) -> list[Job]:
         if queues is None:
             queues = self._run(self._store.queue_names)
         queues = list(dict.fromkeys(queues))
         if not queues or limit < 1:
             return []
-        began, at = self.clock.elapsed(), self.clock.moment()
+        at = self.clock.moment()
+        if alone:
+            return self._take([Span(queue, ALONE, END) for queue in queues], limit, skip_tasks, worker_id, at)
+        began = self.clock.elapsed()
         spans = self._cursor.spans(queues, skip_tasks, began)
-        jobs = self._run(self._store.claim, spans, limit, skip_tasks, worker_id, machine.new_token(), at)
+        jobs = self._take(spans, limit, skip_tasks, worker_id, at)
         bands = {(job.queue_name, job.priority) for job in jobs}
         if len(spans) == len(queues) and not any(span.low for span in spans):
             self._cursor.looked(began, self.clock.elapsed())
             bands |= set(self._run(self._store.bands, queues) if skip_tasks else ())
         self._cursor.learn(queues, bands, jobs, limit, at)
+        return jobs
+
+    def _take(
+        self, spans: Sequence[Span], limit: int, skip_tasks: Collection[str], worker_id: str, at: int
+    ) -> list[Job]:
+        jobs = self._run(self._store.claim, spans, limit, skip_tasks, worker_id, machine.new_token(), at)
         return sorted(jobs, key=_rank)
 
     def settle(self, jobs: Sequence[Job]) -> set[str]:

@@ -19,7 +19,7 @@ from mainspring.brokers.database.tables import (
     WORKER,
     WORKER_COLUMNS,
 )
-from mainspring.job import ENDS, LIVE, PRIORITY_HIGHEST, TIME_BITS, Job
+from mainspring.job import ALONE, ENDS, LIVE, PRIORITY_HIGHEST, TIME_BITS, Job
 
 if TYPE_CHECKING:
     from mainspring.brokers.database.waiting import EndListener
@@ -27,11 +27,12 @@ if TYPE_CHECKING:
 Connection = BaseDatabaseWrapper
 
 
-WHOLE = 2**63 - 1  # above every rank
+WHOLE = ALONE  # above the rank of every job that may run beside others
+END = 2**63 - 1  # above every rank
 
 
 class Span(NamedTuple):
-    """A stretch of one queue's line: ranks from `low` up to, not including, `high`."""
+    """A stretch of one queue's line: ranks from `low` up to, not including, `high`; jobs that run alone lie behind."""
 
     queue_name: str
     low: int = 0
@@ -196,7 +197,8 @@ class Store:
                 # In this order, as MySQL sets one column after the other.
                 cursor.execute(
                     f"UPDATE {JOB} {self.by_id} SET state = 'ready', {self.names(['rank'])} ="
-                    f" ((100 - CAST(priority AS {self.bigint})) << {TIME_BITS}) | due_at, due_at = NULL"
+                    f" CASE WHEN crashes > 0 THEN {ALONE} ELSE 0 END"
+                    f" | ((100 - CAST(priority AS {self.bigint})) << {TIME_BITS}) | due_at, due_at = NULL"
                     f" WHERE id {self.is_in}",
                     [self.listed(ids)],
                 )
@@ -256,7 +258,7 @@ class Store:
             return [name for (name,) in cursor.fetchall()]
 
     def bands(self, connection: Connection, queues: Sequence[str]) -> list[tuple[str, int]]:
-        """Return the queues and priorities that hold jobs in line, by one jump in the index for each."""
+        """Return the queues and priorities that the ordinary line holds, by one jump in the index for each."""
         bands: list[tuple[str, int]] = []
         rank = self.names(["rank"])
         with connection.cursor() as cursor:
@@ -264,7 +266,8 @@ class Store:
                 low = 0
                 while True:
                     cursor.execute(
-                        f"SELECT min({rank}) FROM {JOB} WHERE queue_name = %s AND {rank} >= %s", [queue_name, low]
+                        f"SELECT min({rank}) FROM {JOB} WHERE queue_name = %s AND {rank} >= %s AND {rank} < %s",
+                        [queue_name, low, WHOLE],
                     )
                     head = cursor.fetchone()[0]
                     if head is None:
