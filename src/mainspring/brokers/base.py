@@ -23,6 +23,20 @@ class WorkerInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class Pulse:
+    """
+    What the store shows with a beat.
+
+    `workers` are all that it knows. `next_due` is the moment at which the next deferred job falls due, or fell due if
+    nobody has made it ready yet; None if none waits. `has_alone` says whether a job that must run alone is ready.
+    """
+
+    workers: list[WorkerInfo]
+    next_due: int | None
+    has_alone: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Count:
     """
     How many jobs of one queue are in one state, and since when the oldest of them has stood in line.
@@ -149,11 +163,13 @@ class Broker(ABC):
         """Delete up to `limit` jobs that ended in `states` earlier than `before`; return how many (would) go."""
 
     @abstractmethod
-    def beat(self, workers: Sequence[WorkerInfo]) -> list[WorkerInfo]:
+    def beat(self, workers: Sequence[WorkerInfo], queues: Collection[str] | None = None) -> Pulse:
         """
-        Record that these workers live and return every worker that the store knows.
+        Record that these workers live, and return what there is to know for whoever looks after them.
 
-        Each call raises the `beat` of each of `workers` and sets the Clock by the store's own time.
+        Each call raises the `beat` of each of `workers`, who are named once, and sets the Clock by the store's own
+        time. The Pulse shows these beats; its `has_alone` looks in `queues`, None being every queue. Without workers
+        nothing is written.
         """
 
     @abstractmethod

@@ -116,15 +116,16 @@ class Caretaker:
             self._deaths.pop(0)
 
     def _beat(self) -> None:
-        known = self._broker.beat(list(self._workers.values()))
+        pulse = self._broker.beat(list(self._workers.values()))
         now = self._elapsed()
-        strangers = [worker for worker in known if worker.id not in self._workers]
+        strangers = [worker for worker in pulse.workers if worker.id not in self._workers]
         for worker_id in self._watch.look(strangers, now):
             logger.warning("Worker %s has been silent too long; its jobs are taken back.", worker_id)
             self._rescue([worker_id], None, False, "The worker that held this job went silent.")
         self._beat_at = now + self._watch.next_look(now, self._beat_every)
         # The backstop for every wake-up that was lost on its way.
-        self._promote_at = now
+        if pulse.next_due is not None:
+            self.expect(pulse.next_due)
         if outbox.sweep(self._broker):
             self._on_ready()
         self._on_ready()

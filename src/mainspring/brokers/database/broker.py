@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from django.db import connections, transaction
 
 from mainspring import job as machine
-from mainspring.brokers.base import Broker, Count, Listener, WorkerInfo
+from mainspring.brokers.base import Broker, Count, Listener, Pulse, WorkerInfo
 from mainspring.brokers.database import errors
 from mainspring.brokers.database.cursor import Cursor
 from mainspring.brokers.database.listeners import WAKE_EVERY
@@ -148,22 +148,21 @@ class DatabaseBroker(Broker):
         states = [str(state) for state in states]
         return self._run(self._store.prune, states, before, limit, dry_run) if states else 0
 
-    def beat(self, workers: Sequence[WorkerInfo]) -> list[WorkerInfo]:
+    def beat(self, workers: Sequence[WorkerInfo], queues: Collection[str] | None = None) -> Pulse:
         at = self.clock.moment()
         rows = [
             (worker.id, worker.beat + 1, worker.started_at or at, at, json.dumps(worker.facts))
             for worker in sorted(workers, key=lambda worker: worker.id)  # in one order, or two may deadlock
         ]
-        if rows:
-            self._run(self._store.beat, rows)
-        self.clock.sync(self._run(self._store.moment))
-        return self.workers()
+        pulse, moment = self._run(self._store.beat, rows, queues)
+        self.clock.sync(moment)
+        return pulse
 
     def leave(self, worker_ids: Collection[str]) -> None:
         self._run(self._store.leave, worker_ids)
 
     def workers(self) -> list[WorkerInfo]:
-        return [_worker(*row) for row in self._run(self._store.workers)]
+        return self._run(self._store.workers)
 
     def wait_for(self, id: str, timeout: float) -> Job | None:
         deadline = time.monotonic() + timeout
@@ -200,10 +199,6 @@ class DatabaseBroker(Broker):
 
 def _rank(job: Job) -> int:
     return job.rank or 0
-
-
-def _worker(id: str, beat: int, started_at: int, beat_at: int, facts: str) -> WorkerInfo:
-    return WorkerInfo(id, beat, started_at, beat_at, json.loads(facts))
 
 
 def _is_repeat(job: Job, stored: Job) -> bool:

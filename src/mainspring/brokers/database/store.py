@@ -2,14 +2,14 @@
 
 import json
 from collections.abc import Collection, Iterable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from django.db import transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from mainspring.brokers.base import Listener
+from mainspring.brokers.base import Listener, Pulse, WorkerInfo
 from mainspring.brokers.database.tables import (
     FINISHED,
     FINISHED_COLUMNS,
@@ -31,6 +31,13 @@ WHOLE = ALONE  # above the rank of every job that may run beside others
 END = 2**63 - 1  # above every rank
 
 
+# In a recursive query named `queue`: one jump in the index for each name, and an empty one at the end.
+QUEUES = (
+    f"SELECT min(queue_name) FROM {JOB} UNION ALL"
+    f" SELECT (SELECT min(queue_name) FROM {JOB} WHERE queue_name > queue.name) FROM queue WHERE name IS NOT NULL"
+)
+
+
 class Span(NamedTuple):
     """A stretch of one queue's line: ranks from `low` up to, not including, `high`; jobs that run alone lie behind."""
 
@@ -44,13 +51,13 @@ class Store:
     The statements of one kind of database; PostgreSQL, SQLite and MySQL say what they do differently.
 
     A list is one parameter everywhere (`is_in`, `not_in`, `listed`), so each statement has one constant text.
-    No statement asks the database for the time, except `moment`.
+    No statement asks the database for the time, except that of `beat`.
     """
 
     quote = '"'  # MySQL 8 reserves the word `rank`
     for_update = ""
     skip_locked = ""
-    by_id = by_due = ""  # which index to walk, where that must be said
+    by_id = by_due = by_rank = ""  # which index to walk, where that must be said
     bigint = "bigint"
     delete = ""
     is_in: str
@@ -68,6 +75,7 @@ class Store:
         )
         self.insert = f"INSERT INTO {JOB} ({self.job_columns}) VALUES ({_marks(JOB_COLUMNS)})"
         self.insert_finished = f"INSERT INTO {FINISHED} ({self.finished_columns}) VALUES ({_marks(FINISHED_COLUMNS)})"
+        self.insert_worker = f"INSERT INTO {WORKER} ({self.names(WORKER_COLUMNS)}) VALUES ({_marks(WORKER_COLUMNS)})"
         self.delete = self.delete or f"DELETE FROM {JOB} WHERE id {self.is_in}"
         changes = ", ".join(f"{self.names([name])} = %s" for name in MUTABLE_COLUMNS)
         self.update = f"UPDATE {JOB} SET {changes} WHERE id = %s"
@@ -250,11 +258,7 @@ class Store:
     def queue_names(self, connection: Connection) -> list[str]:
         """Return the queues that hold live jobs, by one jump in the index for each."""
         with connection.cursor() as cursor:
-            cursor.execute(
-                f"WITH RECURSIVE queue (name) AS (SELECT min(queue_name) FROM {JOB} UNION ALL"
-                f" SELECT (SELECT min(queue_name) FROM {JOB} WHERE queue_name > queue.name)"
-                " FROM queue WHERE name IS NOT NULL) SELECT name FROM queue WHERE name IS NOT NULL"
-            )
+            cursor.execute(f"WITH RECURSIVE queue (name) AS ({QUEUES}) SELECT name FROM queue WHERE name IS NOT NULL")
             return [name for (name,) in cursor.fetchall()]
 
     def bands(self, connection: Connection, queues: Sequence[str]) -> list[tuple[str, int]]:
@@ -295,16 +299,31 @@ class Store:
 
     # Workers.
 
-    def beat(self, connection: Connection, rows: Sequence[tuple[Any, ...]]) -> None:
-        """Insert rows of WORKER_COLUMNS, or raise the beat of those that are known."""
-        insert = f"INSERT INTO {WORKER} ({self.names(WORKER_COLUMNS)}) VALUES ({_marks(WORKER_COLUMNS)})"
-        with self.transaction(connection), connection.cursor() as cursor:
-            cursor.executemany(f"{insert} {self.on_known_worker_update}", rows)
+    def beat(
+        self, connection: Connection, rows: Sequence[tuple[Any, ...]], queues: Collection[str] | None
+    ) -> tuple[Pulse, int]:
+        """
+        Insert rows of WORKER_COLUMNS, or raise the beat of those that are known.
 
-    def workers(self, connection: Connection) -> list[tuple[Any, ...]]:
+        Return the pulse, and the database's own time in microseconds since the epoch, read last.
+        """
+        names = self.queue_names(connection) if queues is None else queues
+        with self.transaction(connection) if rows else nullcontext(), connection.cursor() as cursor:
+            if rows:
+                cursor.executemany(f"{self.insert_worker} {self.on_known_worker_update}", rows)
+            workers = self.workers(connection)
+            cursor.execute(
+                f"SELECT (SELECT min(due_at) FROM {JOB}), EXISTS (SELECT 1 FROM {JOB} {self.by_rank}"
+                f" WHERE queue_name {self.is_in} AND {self.names(['rank'])} >= {ALONE} AND state = 'ready')",
+                [self.listed(names)],
+            )
+            next_due, has_alone = cursor.fetchone()
+            return Pulse(workers, next_due, bool(has_alone)), self.moment(connection)
+
+    def workers(self, connection: Connection) -> list[WorkerInfo]:
         with connection.cursor() as cursor:
             cursor.execute(f"SELECT {self.names(WORKER_COLUMNS)} FROM {WORKER} ORDER BY id")
-            return list(cursor.fetchall())
+            return [as_worker(*row) for row in cursor.fetchall()]
 
     def leave(self, connection: Connection, worker_ids: Collection[str]) -> None:
         with connection.cursor() as cursor:
@@ -335,6 +354,11 @@ class Store:
 
 def _marks(columns: Collection[str]) -> str:
     return ", ".join(["%s"] * len(columns))
+
+
+def as_worker(id: str, beat: int, started_at: int, beat_at: int, facts: str) -> WorkerInfo:
+    """Return the worker of a row of WORKER_COLUMNS."""
+    return WorkerInfo(id, beat, started_at, beat_at, json.loads(facts))
 
 
 def as_json(jobs: Sequence[Job], columns: Sequence[str]) -> str:
