@@ -82,7 +82,7 @@ def _queues(alias: str, params: Mapping[str, Any]) -> Iterator[CheckMessage]:
     if problems_of(alias, params) or not known:
         return
     options = parse(alias, params)
-    for option, names in (("queues", options.queues or ()), ("exclude", options.exclude)):
+    for option, names in (("serve", options.serve or ()), ("exclude", options.exclude)):
         for name in names:
             if name not in known:
                 yield Error(
@@ -90,7 +90,7 @@ def _queues(alias: str, params: Mapping[str, Any]) -> Iterator[CheckMessage]:
                     hint="Correct the name, or add it to QUEUES.",
                     id="mainspring.E003",
                 )
-    if set(options.queues or known) <= set(options.exclude):
+    if set(options.serve or known) <= set(options.exclude):
         yield Error(
             f"TASKS[{alias!r}] OPTIONS['exclude']: no queue is left for a worker to serve.",
             hint="Leave out the option 'exclude', or a name in it.",

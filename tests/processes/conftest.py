@@ -19,9 +19,10 @@ SOON = 30.0
 class WorkerCommand:
     """One `mainspring worker` command, with what it has written so far."""
 
-    def __init__(self, *flags, **environment):
+    def __init__(self, *flags, module="django mainspring", cwd=None, **environment):
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "django", "mainspring", "worker", *flags],
+            [sys.executable, "-m", *module.split(), "worker", *flags],
+            cwd=cwd,
             env=os.environ | {"DJANGO_SETTINGS_MODULE": "tests.settings"} | environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

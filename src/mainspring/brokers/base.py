@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
 from mainspring import job as machine
@@ -23,6 +24,16 @@ class WorkerInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class Question:
+    """What somebody asks of a worker through the store."""
+
+    id: str
+    worker_id: str
+    kind: str
+    body: str
+
+
+@dataclass(frozen=True, slots=True)
 class Pulse:
     """
     What the store shows with a beat.
@@ -34,6 +45,8 @@ class Pulse:
     workers: list[WorkerInfo]
     next_due: int | None
     has_alone: bool
+    site: str | None = None
+    questions: Sequence[Question] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +91,10 @@ class Broker(ABC):
     is_transactional: bool = False
     # Can other processes reach the same jobs?
     is_shared: bool = True
+    # Can a worker beat whatever its tasks do? Not where a task's transaction keeps all others from writing.
+    can_always_beat: bool = True
+    # Where workers keep what shows to others on their machine whether they live; None is a place of the machine's.
+    lifeline_folder: Path | None = None
     # The alias in DATABASES of the database that holds the jobs, if one does.
     using: str | None = None
 
@@ -195,6 +212,16 @@ class Broker(ABC):
     @abstractmethod
     def check(self) -> None:
         """Raise BrokerUnavailable, with the way out in its text, unless the store can be used now."""
+
+    def questions(self, worker_ids: Collection[str]) -> list[Question]:
+        return []
+
+    def adopt(self, site: str) -> None: ...  # noqa: B027
+
+    def answer(self, id: str, text: str) -> None: ...  # noqa: B027
+
+    def limit_waits(self, seconds: float) -> None:  # noqa: B027 - not every store can keep a caller waiting
+        """Let no lock and no silent server hold this process up for much longer than this, as far as that can be."""
 
     def close(self) -> None:  # noqa: B027 - not every store has something to close
         """Give back what this thread holds of the store."""

@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, TypeVar
 
 from django.db import connections, transaction
@@ -189,6 +190,17 @@ class DatabaseBroker(Broker):
 
     def check(self) -> None:
         self._run(self._store.next_due)
+
+    @property
+    def can_always_beat(self) -> bool:  # type: ignore[override]
+        return self._store.can_always_beat
+
+    @property
+    def lifeline_folder(self) -> Path | None:  # type: ignore[override]
+        return self._store.lifeline_folder(connections[self.using])
+
+    def limit_waits(self, seconds: float) -> None:
+        self._store.limit_waits(connections[self.using], seconds)
 
     def close(self) -> None:
         connections[self.using].close()

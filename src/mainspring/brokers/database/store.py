@@ -1,9 +1,11 @@
 """What all databases do alike: plain SQL by the names in `tables.py`, on a connection of Django."""
 
 import json
+import math
 from collections.abc import Collection, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from operator import attrgetter
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from django.db import transaction
@@ -343,6 +345,19 @@ class Store:
     def listen(self, connection: Connection) -> Listener:
         """Return a listener for work, on a connection of its own."""
         raise NotImplementedError
+
+    # A worker in trouble.
+
+    can_always_beat = True
+
+    def lifeline_folder(self, connection: Connection) -> Path | None:
+        """Return where to keep what shows that workers live, None for a place of the machine's."""
+        return None
+
+    def limit_waits(self, connection: Connection, seconds: float) -> None:
+        """Give up waiting for a lock, or for the server to take a connection, after about so many seconds."""
+        connection.settings_dict["OPTIONS"].setdefault("connect_timeout", math.ceil(seconds))
+        connection.close()
 
     def announce(self, cursor: Any, ids: Collection[str]) -> None:
         """Tell those who wait for the end of these jobs, once the transaction is committed."""
