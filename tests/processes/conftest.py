@@ -72,7 +72,9 @@ class WorkerCommand:
 
 def _is_worker_process(process):
     try:
-        return "mainspring.worker.child" in process.cmdline()
+        command = " ".join(process.cmdline())
+        # Until it has its title it shows how it was started.
+        return "mainspring.worker.child" in command or command.startswith("mainspring ")
     except psutil.NoSuchProcess:
         return False  # it ended while we looked
 
