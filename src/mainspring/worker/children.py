@@ -52,7 +52,7 @@ class Children:
         self._outgoing: list[ChildProcess] = []  # to retire once another is ready in its place
         self._hops = 0
         self._next = 0
-        self._replaced_largest_at = 0.0
+        self._replaced_largest_at = self._looked_for_overrun_at = 0.0
         self.is_held_back = False  # the code cannot be loaded, and nothing has changed since
 
     def __len__(self) -> int:
@@ -158,7 +158,7 @@ class Children:
         return next((child for child in self._all if child.runs(job_id)), None)
 
     def are_running_jobs(self) -> bool:
-        return any(child.memory.running() for child in self._all)
+        return any(child.memory.is_busy() for child in self._all)
 
     def trust_until(self, moment: float) -> None:
         """Tell the children until when others surely take them for alive."""
@@ -206,8 +206,12 @@ class Children:
 
     def end_overrun(self) -> None:
         """Kill children whose interpreter is held by a job that takes no notice of its timeout."""
+        now = time.monotonic()
+        if now < self._looked_for_overrun_at + OVERRUN_MARGIN:
+            return
+        self._looked_for_overrun_at = now
         for child in self._all:
-            if child.end_overrun(time.monotonic(), OVERRUN_MARGIN):
+            if child.end_overrun(now, OVERRUN_MARGIN):
                 logger.error(
                     "Worker process %d hangs in a job that takes no notice of its timeout; it is killed.", child.pid
                 )
