@@ -220,7 +220,10 @@ def _job_model() -> type[Model]:
     try:
         from mainspring.models import Job as JobModel  # not above: the first @task makes a backend, before the models
     except RuntimeError as error:  # which Django raises for models of no app
-        raise ImproperlyConfigured('Add "mainspring" to INSTALLED_APPS, then run `manage.py migrate`.') from error
+        raise ImproperlyConfigured(
+            "A backend of TASKS keeps its jobs in the tables of the app mainspring. "
+            'Add "mainspring" to INSTALLED_APPS, then run `manage.py migrate`.'
+        ) from error
     return JobModel
 
 
@@ -229,12 +232,12 @@ def _can_be_id(id: object) -> bool:
 
 
 def _check_priority(priority: Any) -> None:
-    # Django compares first, and a text or NaN ends in an error of Python's own.
+    # Django compares first, where a text or NaN ends in an error of Python's own, and does not say what it was given.
     try:
-        is_whole = int(priority) == priority
+        is_good = int(priority) == priority and TASK_MIN_PRIORITY <= priority <= TASK_MAX_PRIORITY
     except (TypeError, ValueError, OverflowError):
-        is_whole = False
-    if not is_whole:
+        is_good = False
+    if not is_good:
         raise InvalidTask(
             f"priority must be a whole number between {TASK_MIN_PRIORITY} and {TASK_MAX_PRIORITY}."
             f" It is {priority!r:.100}."
@@ -244,6 +247,11 @@ def _check_priority(priority: Any) -> None:
 def _check_run_after(run_after: object) -> None:
     if run_after is not None and not isinstance(run_after, datetime | timedelta):
         raise InvalidTask(f"run_after must be an aware datetime or a timedelta, not {run_after!r:.100}.")
+    if settings.USE_TZ and isinstance(run_after, datetime) and timezone.is_naive(run_after):
+        raise InvalidTask(
+            f"run_after must be an aware datetime. {run_after!r} has no time zone: give it one with "
+            "django.utils.timezone.make_aware(), or give a timedelta."
+        )
 
 
 def _run_after(value: datetime | timedelta | None, at: int) -> int | None:
