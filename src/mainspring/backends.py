@@ -90,9 +90,7 @@ class MainspringBackend(BaseTaskBackend):
         """Do as `enqueue` for many calls of one task, given as `(args, kwargs)`, all stored or none."""
         self.validate_task(task)
         check_path(task.func, task.module_path, self.alias)
-        at = self.broker.clock.moment()
-        # A microsecond apart, so that they run in the order in which they are given.
-        jobs = [self._job(task, args, kwargs, at + number) for number, (args, kwargs) in enumerate(calls)]
+        jobs = self._jobs(task, list(calls))
         if jobs:
             outbox.deliver(self.broker, jobs, on_commit=self.mainspring_options.on_commit)
         results = [self._enqueued(task, job) for job in jobs]
@@ -121,6 +119,19 @@ class MainspringBackend(BaseTaskBackend):
                 f"Queue '{name}' is not valid for backend. TASKS[{self.alias!r}]['QUEUES'] has no such name"
                 f"{did_you_mean(name, self.queues)}"
             )
+
+    def _jobs(self, task: AnyTask, calls: Sequence[tuple[Sequence[Any], Mapping[str, Any]]]) -> list[Job]:
+        at = self.broker.clock.moment()
+        jobs = []
+        for number, (args, kwargs) in enumerate(calls):
+            try:
+                # A microsecond apart, so that they run in the order in which they are given.
+                jobs.append(self._job(task, args, kwargs, at + number))
+            except InvalidArguments as error:
+                if len(calls) > 1:
+                    error.add_note(f"It is call {number + 1} of {len(calls)}; none of them has been enqueued.")
+                raise
+        return jobs
 
     def _job(self, task: AnyTask, args: Sequence[Any], kwargs: Mapping[str, Any], at: int) -> Job:
         check_signature(task, args, kwargs)
