@@ -58,19 +58,22 @@ def assert_enqueued(
     Return the results that match. The message of a failure lists what was enqueued instead.
     """
     enqueued = enqueued_jobs(backend)
+    args = None if args is None else list(args)
     found = [
         result
         for result in enqueued
         if result.task.module_path == task.module_path
-        and (args is None or list(result.args) == list(args))
+        and (args is None or list(result.args) == args)
         and (kwargs is None or dict(result.kwargs) == dict(kwargs))
     ]
     is_as_expected = len(found) == count if count is not None else bool(found)
     if not is_as_expected:
         expected = "at least once" if count is None else f"{count} times"
+        given = {"args": args, "kwargs": kwargs}
+        wanted = "".join(f" {name}={value}" for name, value in given.items() if value is not None)
         lines = [f"  {result.task.module_path} args={result.args} kwargs={result.kwargs}" for result in enqueued]
         raise AssertionError(
-            f"{task.module_path} was expected {expected} with args={args} kwargs={kwargs}, found {len(found)}. "
+            f"{task.module_path}{wanted} was expected {expected}, found {len(found)} times. "
             "Enqueued:\n" + ("\n".join(lines) or "  nothing")
         )
     return found
