@@ -11,8 +11,8 @@ from django.db import connections
 
 from mainspring.backends import MainspringBackend
 from mainspring.commands.backends import add_backend_argument, backend_of
+from mainspring.commands.errors import named_errors
 from mainspring.conf import did_you_mean
-from mainspring.exceptions import InvalidOptions
 from mainspring.worker.plan import Plan
 from mainspring.worker.supervisor import describe
 
@@ -56,7 +56,8 @@ def add_arguments(parser: ArgumentParser) -> None:
 def handle(
     command: BaseCommand, *, backend: str | None, queues: str | None, exclude: str | None, **flags: Any
 ) -> None:
-    plan = _plan(backend_of(backend), queues, exclude, flags)
+    with named_errors():
+        plan = _plan(backend_of(backend), queues, exclude, flags)
     command.stdout.write(f"Mainspring: backend {plan.backend!r} serves {describe(plan)}.")
     command.stdout.flush()
     connections.close_all()
@@ -76,10 +77,7 @@ def _plan(backend: MainspringBackend, queues: str | None, exclude: str | None, f
     given |= {"exclude": _names(exclude)} if exclude else {}
     given |= {"drain": True} if flags["drain"] else {}
     plan = Plan(backend=backend.alias, database=backend.database, flags=given)
-    try:
-        options = plan.options
-    except InvalidOptions as error:
-        raise CommandError(str(error)) from None
+    options = plan.options
     if options.exclude and plan.queues is None:
         raise CommandError(
             f"TASKS[{backend.alias!r}]['QUEUES'] is empty, which allows every name, so there is no list to exclude "
@@ -87,6 +85,8 @@ def _plan(backend: MainspringBackend, queues: str | None, exclude: str | None, f
         )
     for name in [*(options.queues or ()), *options.exclude]:
         _check_queue(name, backend.queues, backend.alias)
+    if plan.queues == []:
+        raise CommandError("Every queue is excluded, so no queue is left to serve; leave a name out of --exclude.")
     return plan
 
 
