@@ -5,7 +5,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from asgiref.sync import async_to_sync
-from django.db import connections
+from django.db import DatabaseError, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from mainspring import job as machine
@@ -70,8 +70,14 @@ def _savepoints() -> Iterator[None]:
 def _savepoint(connection: BaseDatabaseWrapper) -> Iterator[None]:
     savepoint: Any = connection.savepoint()
     yield
-    if connection.needs_rollback:
+    if connection.needs_rollback or not _is_committed(connection, savepoint):
         connection.needs_rollback = False
         connection.savepoint_rollback(savepoint)
-    else:
+
+
+def _is_committed(connection: BaseDatabaseWrapper, savepoint: Any) -> bool:
+    try:
         connection.savepoint_commit(savepoint)
+    except DatabaseError:  # PostgreSQL goes on with nothing after an error, of which Django need not know
+        return False
+    return True
