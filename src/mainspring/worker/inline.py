@@ -1,6 +1,6 @@
 """Running what is ready in the calling thread: for tests, and for code that wants no worker."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -20,17 +20,22 @@ PROMOTED = 1000
 
 
 class Inline:
-    """Runs ready jobs one at a time in this thread, also inside a transaction."""
+    """
+    Runs ready jobs one at a time in this thread, also inside a transaction.
 
-    def __init__(self, broker: Broker, options: Options, sender: type) -> None:
+    `queues` None means every queue.
+    """
+
+    def __init__(self, broker: Broker, options: Options, sender: type, queues: Collection[str] | None = None) -> None:
         self._broker = broker
+        self._queues = queues
         self._execution = Execution(broker, options, sender)
         self._tasks = KnownTasks(broker.clock, tuple(options.task_modules))
 
     def run_next(self) -> Ran | None:
         """Run the next ready job and store what became of it; return None when there is none."""
         self._broker.promote(PROMOTED)
-        while claimed := self._broker.claim(WORKER_ID, None, 1, self._tasks.unknown()):
+        while claimed := self._broker.claim(WORKER_ID, self._queues, 1, self._tasks.unknown()):
             job = claimed[0]
             task = self._tasks.find(job.task_path)
             if task is None:
