@@ -6,6 +6,7 @@ from typing import Any
 import django
 
 from tests import servers
+from tests.processes import statements
 
 DATABASE = os.environ.get("MAINSPRING_TEST_DB", "sqlite")
 
@@ -16,6 +17,9 @@ try:
 except servers.ServerMissing as error:
     DATABASES = servers.databases("sqlite")
     MISSING = str(error)
+
+if statements.ENVIRONMENT in os.environ:
+    statements.trace(os.environ[statements.ENVIRONMENT])
 
 # Where Django's own tasks are, which is also the name of their logger.
 DJANGO_TASKS = "django.tasks" if django.VERSION >= (6, 0) else "django_tasks"

@@ -79,9 +79,17 @@ def _queues(alias: str, params: Mapping[str, Any]) -> Iterator[CheckMessage]:
             id="mainspring.E003",
         )
         return
-    if problems_of(alias, params) or not known:
+    if problems_of(alias, params):
         return
     options = parse(alias, params)
+    if not known:
+        if options.exclude and not options.serve:
+            yield Error(
+                f"TASKS[{alias!r}] OPTIONS['exclude']: QUEUES is empty, so there is no list to exclude from.",
+                hint="List all queues in QUEUES, or name those to serve in the option 'serve'.",
+                id="mainspring.E003",
+            )
+        return
     for option, names in (("serve", options.serve or ()), ("exclude", options.exclude)):
         for name in names:
             if name not in known:

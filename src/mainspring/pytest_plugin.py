@@ -15,13 +15,13 @@ def mainspring_drain() -> Callable[..., int]:
 
 
 @pytest.fixture
-def mainspring_travel() -> Iterator[Callable[[timedelta | float], None]]:
+def mainspring_travel() -> Iterator[Callable[..., None]]:
     """Move the queue's clock: `mainspring_travel(timedelta(hours=1))`; it is moved back after the test."""
     from mainspring.testing import travel
 
     journeys: list[travel] = []
 
-    def go(by: timedelta | float, backend: str = "default") -> None:
+    def go(by: timedelta | float | str, backend: str = "default") -> None:
         journeys.append(travel(by, backend))
 
     yield go

@@ -1,6 +1,7 @@
 """Results: the user's view of a stored job, as Django's TaskResult."""
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -11,9 +12,10 @@ from typing import Any, Generic, cast
 
 from asgiref.sync import sync_to_async
 from django.conf import settings
+from django.db import connections
 from django.utils import timezone
 
-from mainspring import outbox
+from mainspring import outbox, waits
 from mainspring.brokers.base import Broker
 from mainspring.clock import to_datetime
 from mainspring.compat import (
@@ -27,7 +29,7 @@ from mainspring.compat import (
     task_backends,
 )
 from mainspring.durations import to_seconds
-from mainspring.exceptions import JobFailed, ResultTimeout
+from mainspring.exceptions import BrokerUnavailable, JobFailed, ResultTimeout
 from mainspring.job import Job, State, decode_list
 from mainspring.payload import decode_arguments, decode_result
 from mainspring.tasks import stored_task
@@ -47,7 +49,10 @@ STATUS = {
 }
 WEEK = 604_800.0
 SHOWN = 2000  # characters of a traceback in the message of JobFailed
-LONGEST_PAUSE = 0.5
+SHORTEST_PAUSE, LONGEST_PAUSE = 0.01, 0.5
+GLANCE = 0.001
+
+logger = logging.getLogger("mainspring")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,18 +133,26 @@ class Result(GenericTaskResult[P, R], Generic[P, R]):
                 raise self._timed_out(timeout)
 
     async def aget(self, timeout: timedelta | float | None = None) -> R:
-        """Do as `get`, without holding a thread while waiting."""
-        deadline, pause = _deadline(timeout), 0.01
-        while True:
-            await self.arefresh()
-            if self.is_finished:
-                return self._outcome()
-            await sync_to_async(outbox.raise_if_unsent)(self._broker, self.id)
+        """
+        Do as `get` for async code.
+
+        A few waits of a process are told of the end; those beyond (`mainspring.waits.MOST`), and those for which the
+        store has no connection left, ask again and again, every 10 ms at first and every 0.5 s in the end.
+        """
+        deadline, pause = _deadline(timeout), SHORTEST_PAUSE
+        await sync_to_async(self._look)()
+        while not self.is_finished:
             left = deadline - time.monotonic()
             if left <= 0:
                 raise self._timed_out(timeout)
+            job = await self._told(left)
+            if job is not None:
+                self._become(job)
+                continue
             await asyncio.sleep(min(pause, left))
             pause = min(pause * 1.5, LONGEST_PAUSE)
+            await self.arefresh()
+        return self._outcome()
 
     @property
     def _broker(self) -> Broker:
@@ -157,6 +170,23 @@ class Result(GenericTaskResult[P, R], Generic[P, R]):
         # Committed, and still to be sent by a worker's sweep: there is nothing that could wake us.
         time.sleep(min(LONGEST_PAUSE, seconds))
         return job
+
+    def _look(self) -> None:
+        """Read the job in the thread whose transaction may hold it; raise NotSentYet if one does."""
+        self.refresh()
+        if self.is_finished:
+            return
+        outbox.raise_if_unsent(self._broker, self.id)
+        if self._broker.using is not None and connections[self._broker.using].in_atomic_block:
+            self._broker.wait_for(self.id, GLANCE)  # which knows whether others see the job, and says so
+
+    async def _told(self, seconds: float) -> Job | None:
+        """Wait to be told of the end; return None when nobody can tell."""
+        try:
+            return await waits.wait_for(self._broker, self.id, seconds)
+        except BrokerUnavailable as error:
+            logger.info("Waiting for job %s by asking again and again: %s", self.id, error)
+            return None
 
     def _become(self, job: Job) -> None:
         for name in _CHANGING:

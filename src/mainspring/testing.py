@@ -1,5 +1,6 @@
 """For a project's own tests: run what was enqueued, look at it, and move the queue's clock."""
 
+import sys
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from types import TracebackType
@@ -7,10 +8,12 @@ from typing import Any
 
 from mainspring import outbox
 from mainspring.backends import MainspringBackend
-from mainspring.compat import task_backends
+from mainspring.compat import AnyTask, task_backends
+from mainspring.durations import to_seconds
+from mainspring.exceptions import InvalidArguments
 from mainspring.job import LIVE, State
+from mainspring.payload import decode_arguments, encode_arguments
 from mainspring.results import Result, result_of
-from mainspring.tasks import Task
 from mainspring.worker.inline import Inline
 
 MOST = 10_000  # a drain that runs more jobs than this is taken for one that never ends
@@ -25,14 +28,15 @@ def drain(backend: str = "default", raise_errors: bool = True) -> int:
     is raised after the failure has been stored; jobs that will be tried again do not count as failed.
     """
     found = _backend(backend)
-    inline = Inline(found.broker, found.mainspring_options, type(found))
-    for count in range(MOST):
+    inline = Inline(found.broker, found.mainspring_options, type(found), found.queues or None)
+    for count in range(MOST + 1):
         outbox.send_waiting(found.broker)
         ran = inline.run_next()
         if ran is None:
             return count
-        if raise_errors and ran.exception is not None and State(ran.job.state).is_end:
-            raise ran.exception
+        error = ran.exception if State(ran.job.state).is_end else None
+        if error is not None and (raise_errors or isinstance(error, KeyboardInterrupt)):
+            raise error
     raise RuntimeError(f"drain() ran {MOST} jobs and there are still more: do jobs enqueue each other for ever?")
 
 
@@ -40,36 +44,40 @@ def enqueued_jobs(backend: str = "default") -> list[Result]:
     """Return the results of the jobs that have not ended, oldest first."""
     found = _backend(backend)
     outbox.send_waiting(found.broker)
-    jobs = found.broker.search(states=LIVE, limit=MOST)
-    return [result_of(job, backend) for job in sorted(jobs, key=lambda job: (job.enqueued_at, job.id))]
+    jobs = found.broker.search(states=LIVE, limit=sys.maxsize)
+    # Another backend may keep the jobs of other queues in the same database.
+    own = [job for job in jobs if not found.queues or job.queue_name in found.queues]
+    return [result_of(job, backend) for job in sorted(own, key=lambda job: (job.enqueued_at, job.id))]
 
 
 def assert_enqueued(
-    task: Task,
+    task: AnyTask,
     *,
     args: Iterable[Any] | None = None,
     kwargs: Mapping[str, Any] | None = None,
     count: int | None = None,
-    backend: str = "default",
+    backend: str | None = None,
 ) -> list[Result]:
     """
     Assert that a task is waiting to run, with these arguments where they are given, and `count` times if given.
 
-    Return the results that match. The message of a failure lists what was enqueued instead.
+    `backend` None is the task's own. Return the results that match. The message of a failure lists what was enqueued
+    instead.
     """
-    enqueued = enqueued_jobs(backend)
-    args = None if args is None else list(args)
+    expected_args = None if args is None else [_as_stored(value) for value in args]
+    expected_kwargs = None if kwargs is None else {name: _as_stored(value) for name, value in kwargs.items()}
+    enqueued = enqueued_jobs(task.backend if backend is None else backend)
     found = [
         result
         for result in enqueued
         if result.task.module_path == task.module_path
-        and (args is None or list(result.args) == args)
-        and (kwargs is None or dict(result.kwargs) == dict(kwargs))
+        and (expected_args is None or result.args == expected_args)
+        and (expected_kwargs is None or result.kwargs == expected_kwargs)
     ]
     is_as_expected = len(found) == count if count is not None else bool(found)
     if not is_as_expected:
         expected = "at least once" if count is None else f"{count} times"
-        given = {"args": args, "kwargs": kwargs}
+        given = {"args": expected_args, "kwargs": expected_kwargs}
         wanted = "".join(f" {name}={value}" for name, value in given.items() if value is not None)
         lines = [f"  {result.task.module_path} args={result.args} kwargs={result.kwargs}" for result in enqueued]
         raise AssertionError(
@@ -79,16 +87,24 @@ def assert_enqueued(
     return found
 
 
+def _as_stored(value: Any) -> Any:
+    """Return an argument as its task gets it, a tuple as a list; what no task can get, like `mock.ANY`, as it is."""
+    try:
+        return decode_arguments(encode_arguments("", [value], {}, sys.maxsize))[0][0]
+    except InvalidArguments:
+        return value
+
+
 class travel:
     """
     Move a backend's clock from now on; as a context manager, until the end of the block.
 
-    `by` is seconds or a timedelta. Deferred jobs, retries and retention follow it.
+    `by` is seconds, a timedelta or a text such as "10m". Deferred jobs, retries and retention follow it.
     """
 
-    def __init__(self, by: timedelta | float, backend: str = "default") -> None:
+    def __init__(self, by: timedelta | float | str, backend: str = "default") -> None:
         self._clock = _backend(backend).broker.clock
-        self._by = by.total_seconds() if isinstance(by, timedelta) else by
+        self._by = to_seconds(by)
         self._clock.travel(self._by)
 
     def __enter__(self) -> "travel":

@@ -3,6 +3,8 @@
 import functools
 from datetime import timedelta
 
+from django.db import connection
+
 import mainspring
 from mainspring.compat import Task
 
@@ -69,3 +71,23 @@ def untaken():
 @mainspring.task(takes_context=True)
 def attempts_seen(context, word):
     return [word, context.attempt, context.task_result.id, list(context.task_result.worker_ids)]
+
+
+@mainspring.task
+def enqueue_more(backend, levels):
+    """Enqueue itself so many levels deep; None is for ever."""
+    if levels != 0:
+        enqueue_more.using(backend=backend).enqueue(backend, None if levels is None else levels - 1)
+
+
+@mainspring.task
+def break_the_transaction():
+    """Do what PostgreSQL answers with an aborted transaction."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT nonsense FROM nowhere")
+
+
+@mainspring.task
+def interrupt():
+    """Be what the terminal's Ctrl-C hits."""
+    raise KeyboardInterrupt

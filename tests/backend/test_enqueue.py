@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from asgiref.sync import async_to_sync
 from django.db import transaction
-from django.test import override_settings
+from django.test import TestCase, override_settings
 from django.utils import timezone
 
 import mainspring
@@ -127,6 +127,18 @@ def test_a_job_of_a_committed_transaction_runs(on, run):
             raise KeyError
 
     assert run() == 1
+    assert result.get(timeout=0) == 3
+
+
+def test_hooks_that_are_run_inside_the_transaction_come_to_an_end(on, run):
+    """As a TestCase runs them; what they have sent is not sent again."""
+    with transaction.atomic():
+        with TestCase.captureOnCommitCallbacks(execute=True) as hooks:
+            result = on(tasks.add).enqueue(1, 2)
+        assert len(hooks) == 1
+        assert run() == 1
+
+    assert run() == 0
     assert result.get(timeout=0) == 3
 
 

@@ -85,6 +85,16 @@ def test_an_empty_list_of_queues_allows_every_name(found):
     assert found({"serve": ["mial"], "exclude": ["other"]}, QUEUES=[]) == []
 
 
+def test_exclude_needs_a_list_to_exclude_from(found):
+    """Where every name is allowed nobody knows what is left."""
+    assert found({"exclude": ["slow"]}, QUEUES=[]) == [
+        (
+            "mainspring.E003",
+            "TASKS['default'] OPTIONS['exclude']: QUEUES is empty, so there is no list to exclude from.",
+        )
+    ]
+
+
 @pytest.mark.parametrize("options", [{"exclude": ["default"]}, {"serve": ["mail"], "exclude": ["mail", "default"]}])
 def test_a_worker_must_be_left_a_queue(found, options):
     assert found(options, QUEUES=["default", "mail"] if "serve" in options else ["default"]) == [

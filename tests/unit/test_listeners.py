@@ -4,7 +4,7 @@ import pytest
 from django.conf import settings
 from django.db import connections
 
-from mainspring.brokers.database import DatabaseBroker, listeners, postgresql
+from mainspring.brokers.database import DatabaseBroker, listeners, mysql, postgresql
 from mainspring.brokers.database.listeners import LOOK_AGAIN_AFTER, WAKE_EVERY, PollingListener, WakeListener
 
 
@@ -90,5 +90,14 @@ def test_polls_often_after_work(watch):
 def test_listen_that_is_dropped(monkeypatch):
     """Behind a pooler that drops LISTEN without a word the listener polls."""
     monkeypatch.setattr(postgresql, "_listen", lambda own, channel: None)
+
+    assert isinstance(DatabaseBroker("default").listen(), PollingListener)
+
+
+@pytest.mark.skipif(settings.DATABASE != "mariadb", reason="only MariaDB and MySQL are woken by KILL QUERY")
+@pytest.mark.django_db(transaction=True)
+def test_a_sleep_that_nobody_can_cut_short(monkeypatch):
+    """Behind a pooler that hides who sleeps the listener polls."""
+    monkeypatch.setattr(mysql, "_wake_up", lambda connection, topics: None)
 
     assert isinstance(DatabaseBroker("default").listen(), PollingListener)

@@ -112,7 +112,7 @@ def _check_queues(plan: Plan, known: Collection[str]) -> None:
         if known and name not in known:
             raise CommandError(f"{place} has no queue {name!r}{did_you_mean(name, known)}")
     if plan.queues == []:
-        raise CommandError(f"No queue is left to serve: {', '.join(options.exclude)} are excluded.")
+        raise CommandError(f"No queue is left to serve; leave one out of --exclude: {', '.join(options.exclude)}.")
 
 
 def _become_supervisor(plan: Plan) -> None:

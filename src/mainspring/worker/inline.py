@@ -1,11 +1,12 @@
 """Running what is ready in the calling thread: for tests, and for code that wants no worker."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager
+from contextvars import copy_context
 from typing import Any
 
 from asgiref.sync import async_to_sync
-from django.db import connections
+from django.db import DatabaseError, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from mainspring import job as machine
@@ -21,10 +22,15 @@ PROMOTED = 1000
 
 
 class Inline:
-    """Runs ready jobs one at a time in this thread, also inside a transaction."""
+    """
+    Runs ready jobs one at a time in this thread, also inside a transaction.
 
-    def __init__(self, broker: Broker, options: Options, sender: type) -> None:
+    `queues` None means every queue.
+    """
+
+    def __init__(self, broker: Broker, options: Options, sender: type, queues: Collection[str] | None = None) -> None:
         self._broker = broker
+        self._queues = queues
         self._execution = Execution(broker, options, sender)
         self._tasks = KnownTasks(broker.clock, tuple(options.task_modules))
 
@@ -39,12 +45,12 @@ class Inline:
                 continue
             run = async_to_sync(self._execution.arun) if task.is_async else self._execution.run
             with _savepoints():
-                ran = run(job, task)
+                ran = copy_context().run(run, job, task)  # async_to_sync would hand the context back
             return self._settle(ran)
         return None
 
     def _claim(self, *, alone: bool) -> list[Job]:
-        return self._broker.claim(WORKER_ID, None, 1, self._tasks.unknown(), alone=alone)
+        return self._broker.claim(WORKER_ID, self._queues, 1, self._tasks.unknown(), alone=alone)
 
     def _settle(self, ran: Ran) -> Ran:
         accepted, refused = self._broker.settle_each([ran.job])
@@ -74,8 +80,14 @@ def _savepoints() -> Iterator[None]:
 def _savepoint(connection: BaseDatabaseWrapper) -> Iterator[None]:
     savepoint: Any = connection.savepoint()
     yield
-    if connection.needs_rollback:
+    if connection.needs_rollback or not _is_committed(connection, savepoint):
         connection.needs_rollback = False
         connection.savepoint_rollback(savepoint)
-    else:
+
+
+def _is_committed(connection: BaseDatabaseWrapper, savepoint: Any) -> bool:
+    try:
         connection.savepoint_commit(savepoint)
+    except DatabaseError:  # PostgreSQL goes on with nothing after an error, of which Django need not know
+        return False
+    return True

@@ -179,8 +179,12 @@ class DatabaseBroker(Broker):
 
     def wake(self) -> None:
         if connections[self.using].in_atomic_block:
-            transaction.on_commit(self.wake, using=self.using)  # nobody could see the jobs yet
-            return
+            transaction.on_commit(self._call, using=self.using)  # nobody could see the jobs yet
+        else:
+            self._call()
+
+    def _call(self) -> None:
+        # Not a part of `wake`: a TestCase runs the hooks inside its transaction, where one would lead to the next.
         now = time.monotonic()
         if not self._store.can_wake or now < self._woke_at + WAKE_EVERY:
             return

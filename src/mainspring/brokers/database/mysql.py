@@ -1,5 +1,6 @@
 """MariaDB and MySQL: a claim is one short transaction, since UPDATE returns no rows."""
 
+import secrets
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -137,7 +138,7 @@ class MySQL(Store):
 
     def listen(self, connection: Connection) -> Listener:
         own = own_connection(connection)
-        if not hasattr(own.connection, "send_query"):
+        if not hasattr(own.connection, "send_query") or not _can_be_woken(own, connection):
             own.close()
             return PollingListener()
         return SleepListener(own)
@@ -233,6 +234,16 @@ def _wake_up(connection: Connection, topics: Collection[str]) -> None:
         for (id,) in cursor.fetchall():
             with suppress(OperationalError):  # awake and gone already
                 cursor.execute(f"KILL QUERY {id}")
+
+
+def _can_be_woken(own: Connection, connection: Connection) -> bool:
+    """Is a sleep cut short? Behind a pooler connections have other numbers, and a server may refuse to kill."""
+    topic = f"test {secrets.token_hex(8)}"
+    own.connection.send_query(_sleep(1.0, topic))
+    while not is_readable(own.connection.fileno(), 0.005):
+        _wake_up(connection, [topic])
+    with own.wrap_database_errors:
+        return _was_cut(own)
 
 
 def _was_cut(own: Connection) -> bool:

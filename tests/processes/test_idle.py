@@ -1,0 +1,92 @@
+"""A worker that has nothing to do: what it costs the database, and how soon it begins when there is work."""
+
+import random
+import threading
+from datetime import timedelta
+
+import pytest
+from django.conf import settings
+
+from mainspring.clock import SECOND
+from tests.app import tasks
+from tests.processes import statements
+from tests.processes.conftest import end_of
+from tests.processes.pooler import Pooler
+
+WATCHED = 11.0  # seconds; two heartbeats, which come every 5 s, or three
+# How many statements a heartbeat takes, with its duties and the look for jobs after it: half as many again as are
+# usual. A worker that polls twice a second sends more than twice as many.
+BEAT = {"sqlite": 14, "postgresql": 12, "mariadb": 36}[settings.DATABASE]
+AT_ONCE = 1.0  # seconds; a wake-up that was lost is made good after up to 5
+BY_POLLING = 2.0
+TIMES = 4  # a wake-up that was lost stays unnoticed where a heartbeat comes just then
+
+
+@pytest.fixture
+def recorded(request, tmp_path):
+    """The statements that the database has been sent, and the environment of a worker whose own are among them."""
+    server = None if settings.DATABASE == "sqlite" else request.getfixturevalue("server")
+    with statements.recorded(server, tmp_path) as found:
+        yield found
+
+
+@pytest.fixture
+def pooler(server):
+    with Pooler(server) as pooler:
+        yield pooler
+
+
+def test_it_sends_what_its_heartbeats_need(start_worker, broker, recorded):
+    """And nothing in between: nobody can tell when nothing happens, so it is watched for a while."""
+    sent, environment = recorded
+    start_worker(**environment)
+    end_of(tasks.noop.enqueue(), broker)
+    begin = len(sent())
+    threading.Event().wait(WATCHED)
+    idle = sent()[begin:]
+
+    print(f"{len(idle)} statements in {WATCHED:g} s:", *idle, sep="\n")
+    assert 0 < len(idle) <= 3 * BEAT
+
+
+@pytest.mark.parametrize("processes", ["1", "2"])
+def test_a_job_that_comes_after_a_pause_starts_at_once(start_worker, broker, processes):
+    """Whatever the worker sleeps on, it is woken."""
+    start_worker("--processes", processes).wait_for_line("is ready", count=int(processes))
+
+    assert max(delays(broker)) < AT_ONCE
+
+
+def test_a_job_that_falls_due_after_a_pause_starts_at_once(start_worker, broker):
+    """The worker knows when to wake up."""
+    start_worker().wait_for_line("is ready")
+    results = [tasks.noop.using(run_after=timedelta(seconds=pause)).enqueue() for pause in pauses()]
+
+    assert max(delay_of(end_of(result, broker)) for result in results) < AT_ONCE
+
+
+def test_it_polls_where_it_cannot_be_woken(pooler, start_worker, broker):
+    """It finds out by itself, and asks often enough."""
+    start_worker(**pooler.environment).wait_for_line("is ready")
+
+    assert max(delays(broker)) < BY_POLLING
+    assert pooler.swallowed
+
+
+def pauses():
+    """At random, so that nothing that polls falls into step with them."""
+    return [random.uniform(0.5, 3) for _ in range(TIMES)]
+
+
+def delays(broker):
+    """By how many seconds each of some jobs began late that were enqueued with pauses between them."""
+    late = []
+    for pause in pauses():
+        threading.Event().wait(pause)
+        late.append(delay_of(end_of(tasks.noop.enqueue(), broker)))
+    print("delays in seconds:", *late)
+    return late
+
+
+def delay_of(job):
+    return (job.started_at - (job.run_after or job.enqueued_at)) / SECOND
