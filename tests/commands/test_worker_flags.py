@@ -52,7 +52,7 @@ def test_queues_are_named_with_commas(plan):
         (["--queues", ""], "argument --queues: expected names of queues with commas between them, got ''"),
         (["--exclude", ","], "argument --exclude: expected names of queues with commas between them, got ','"),
         (["--queues", "mial"], r"TASKS\['default'\]\['QUEUES'\] has no queue 'mial'; did you mean 'mail'"),
-        (["--exclude", "default,mail,slow"], "No queue is left to serve: default, mail, slow are excluded"),
+        (["--exclude", "default,mail,slow"], "No queue is left to serve; leave one out of --exclude: default, mail, slow"),
         (["--threads", "0", "--async", "0"], "'threads' and 'async' are both 0; nothing could run"),
         (["--backend", "defualt"], "TASKS has no Mainspring backend 'defualt'; did you mean 'default'"),
         (["--backend", "memory"], r"TASKS\['memory'\] keeps its jobs in the memory"),
@@ -64,11 +64,20 @@ def test_what_cannot_be_meant_is_named(plan, words, message):
 
 
 def test_nothing_can_be_excluded_from_every_name(plan, settings):
-    """An empty QUEUES allows every name, and none of them is written down."""
+    """An empty QUEUES allows every name, and none of them is written down; named queues are a list again."""
     settings.TASKS = {"default": {**settings.TASKS["default"], "QUEUES": []}}
 
     with pytest.raises(CommandError, match="there is no list to exclude from"):
         plan("--exclude", "slow")
+    assert plan("--queues", "mail, slow", "--exclude", "slow").queues == ["mail"]
+
+
+def test_what_the_settings_exclude_is_refused_by_the_same_words(plan, settings):
+    """An option is no better than a flag."""
+    settings.TASKS = {"default": {**settings.TASKS["default"], "QUEUES": [], "OPTIONS": {"exclude": ["slow"]}}}
+
+    with pytest.raises(CommandError, match="there is no list to exclude from"):
+        plan()
 
 
 def test_wrong_options_are_an_answer_and_no_traceback(plan, settings):
