@@ -52,7 +52,10 @@ def test_queues_are_named_with_commas(plan):
         (["--queues", ""], "argument --queues: expected names of queues with commas between them, got ''"),
         (["--exclude", ","], "argument --exclude: expected names of queues with commas between them, got ','"),
         (["--queues", "mial"], r"TASKS\['default'\]\['QUEUES'\] has no queue 'mial'; did you mean 'mail'"),
-        (["--exclude", "default,mail,slow"], "No queue is left to serve; leave one out of --exclude: default, mail, slow"),
+        (
+            ["--exclude", "default,mail,slow"],
+            "No queue is left to serve; leave one out of --exclude: default, mail, slow",
+        ),
         (["--threads", "0", "--async", "0"], "'threads' and 'async' are both 0; nothing could run"),
         (["--backend", "defualt"], "TASKS has no Mainspring backend 'defualt'; did you mean 'default'"),
         (["--backend", "memory"], r"TASKS\['memory'\] keeps its jobs in the memory"),

@@ -37,6 +37,7 @@ class ChildProcess:
         self.memory = memory
         self.is_ready = False
         self.is_over = False  # it said that it is done; what ends without saying so has crashed
+        self.has_run_any = False  # as far as it has said
         self.is_broken = False  # it said that its code cannot be loaded
         self.is_retiring = False  # it claims no more, and another has taken its place
         self._process = process
@@ -85,7 +86,7 @@ class ChildProcess:
     def heard(self, message: dict[str, Any]) -> None:
         self.is_ready = self.is_ready or "ready" in message
         if "over" in message:
-            self.is_ready, self.is_over = False, True
+            self.is_ready, self.is_over, self.has_run_any = False, True, message["has_run_any"]
         if "broken" in message:
             self.is_broken = True
 

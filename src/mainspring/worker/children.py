@@ -19,6 +19,7 @@ logger = logging.getLogger("mainspring.worker")
 RESTART_DELAYS = (0.0, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
 STEADY_AFTER = 10.0  # a child that lived this long was no failed start
 OVERRUN_MARGIN = 2.0  # seconds that a child gets to end by itself what takes no notice of its timeout
+ALONE_AGAIN_AFTER = 60.0  # what a process for jobs that run alone has left, it could not import; that may change
 LARGEST_AFTER = 30.0  # seconds between two processes that are replaced because the machine's memory runs out
 
 
@@ -48,6 +49,7 @@ class Children:
         self._wanted = plan.options.processes
         self._starts_at = 0.0  # not before this
         self._failed_starts = 0
+        self._alone_at = 0.0  # no process for the jobs that run alone before this
         self._is_stopping = False
         self._outgoing: list[ChildProcess] = []  # to retire once another is ready in its place
         self._hops = 0
@@ -71,8 +73,12 @@ class Children:
             return
         for _ in range(self._missing()):
             self._start(self._plan)
-        if has_alone and not any(child.plan.is_alone for child in self._all):
+        if self.needs_alone(has_alone) and not any(child.plan.is_alone for child in self._all):
             self._start(self._plan.alone())
+
+    def needs_alone(self, has_alone: bool) -> bool:
+        """Is a process needed for the jobs that run alone? Not soon again when the last one could run none of them."""
+        return has_alone and time.monotonic() >= self._alone_at
 
     def is_short(self) -> bool:
         """Is a process missing that is to be started?"""
@@ -187,9 +193,7 @@ class Children:
         if self._is_stopping or child.is_retiring:
             return
         if child.is_over:
-            options = self._plan.options
-            if not child.plan.is_alone and (options.drain or options.max_idle is not None):
-                self._wanted -= 1
+            self._take_leave_of(child)
             return
         if self._outgoing and not child.is_ready:
             logger.error("The new code does not start; the processes that run go on with the old one.")
@@ -203,6 +207,14 @@ class Children:
         delay = RESTART_DELAYS[min(self._failed_starts, len(RESTART_DELAYS) - 1)]
         logger.error("Worker process %d %s; another starts in %.0f s.", child.pid, child.how_it_ended(), delay)
         self._starts_at = time.monotonic() + delay
+
+    def _take_leave_of(self, child: ChildProcess) -> None:
+        """Take note of a child that ended because there was nothing more for it to do."""
+        options = self._plan.options
+        if child.plan.is_alone:
+            self._alone_at = 0.0 if child.has_run_any else time.monotonic() + ALONE_AGAIN_AFTER
+        elif options.drain or options.max_idle is not None:
+            self._wanted -= 1
 
     def end_overrun(self) -> None:
         """Kill children whose interpreter is held by a job that takes no notice of its timeout."""

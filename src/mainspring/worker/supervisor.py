@@ -255,7 +255,7 @@ class Supervisor:
             # Nothing more is ready but what runs alone, and that shows in a beat.
             self._caretaker.beat_soon()
             self._tick()
-        return self._stops_by is not None or not self._caretaker.has_alone
+        return self._stops_by is not None or not self._children.needs_alone(self._caretaker.has_alone)
 
     def _end(self) -> int:
         self._caretaker.leave()
