@@ -174,11 +174,29 @@ class Broker(ABC):
 
     @abstractmethod
     def leave(self, worker_ids: Collection[str]) -> None:
-        """Forget workers that have ended; what they still hold must have been settled before."""
+        """Forget workers that have ended, lifelines included; what they still hold must have been settled before."""
 
     @abstractmethod
     def workers(self) -> list[WorkerInfo]:
         """Return every worker that the store knows."""
+
+    def hold_lifeline(self, worker_id: str) -> int | None:
+        """
+        Take hold of what shows that this worker lives while it cannot beat, and return the file descriptor.
+
+        The worker lives for others as long as any process keeps that descriptor open. Take it before the first beat;
+        whoever knows what the worker was running keeps it open until that has been settled, or others rescue it who
+        know less. None: here the beat has to do.
+        """
+        return None
+
+    def has_lifeline(self, worker_id: str) -> bool | None:
+        """
+        Return whether somebody holds the lifeline of this worker.
+
+        True: it lives, whatever its beat says. False: it is dead. None: nobody can tell, so go by the beat.
+        """
+        return None
 
     @abstractmethod
     def wait_for(self, id: str, timeout: float) -> Job | None:

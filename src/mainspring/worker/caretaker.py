@@ -118,10 +118,7 @@ class Caretaker:
     def _beat(self) -> None:
         pulse = self._broker.beat(list(self._workers.values()))
         now = self._elapsed()
-        strangers = [worker for worker in pulse.workers if worker.id not in self._workers]
-        for worker_id in self._watch.look(strangers, now):
-            logger.warning("Worker %s has been silent too long; its jobs are taken back.", worker_id)
-            self._rescue([worker_id], None, False, "The worker that held this job went silent.")
+        self._rescue_from([worker for worker in pulse.workers if worker.id not in self._workers], now)
         self._beat_at = now + self._watch.next_look(now, self._beat_every)
         # The backstop for every wake-up that was lost on its way.
         if pulse.next_due is not None:
@@ -129,6 +126,15 @@ class Caretaker:
         if outbox.sweep(self._broker):
             self._on_ready()
         self._on_ready()
+
+    def _rescue_from(self, strangers: Collection[WorkerInfo], now: float) -> None:
+        lifelines = {worker.id: self._broker.has_lifeline(worker.id) for worker in strangers}
+        for worker_id in [id for id, is_held in lifelines.items() if is_held is False]:
+            logger.warning("Worker %s has died; its jobs are taken back.", worker_id)
+            self._rescue([worker_id], None, False, "The worker that held this job died.")
+        for worker_id in self._watch.look([worker for worker in strangers if lifelines[worker.id] is None], now):
+            logger.warning("Worker %s has been silent too long; its jobs are taken back.", worker_id)
+            self._rescue([worker_id], None, False, "The worker that held this job went silent.")
 
     def _rescue(
         self, worker_ids: Collection[str], started: Collection[str] | None, was_killed: bool, reason: str

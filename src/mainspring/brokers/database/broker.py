@@ -160,6 +160,16 @@ class DatabaseBroker(Broker):
 
     def leave(self, worker_ids: Collection[str]) -> None:
         self._run(self._store.leave, worker_ids)
+        if lifelines := self._run(self._store.lifelines):
+            lifelines.remove(worker_ids, known=[worker.id for worker in self.workers()])
+
+    def hold_lifeline(self, worker_id: str) -> int | None:
+        lifelines = self._run(self._store.lifelines)
+        return lifelines.hold(worker_id) if lifelines else None
+
+    def has_lifeline(self, worker_id: str) -> bool | None:
+        lifelines = self._run(self._store.lifelines)
+        return lifelines.is_held(worker_id) if lifelines else None
 
     def workers(self) -> list[WorkerInfo]:
         return self._run(self._store.workers)

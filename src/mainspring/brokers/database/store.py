@@ -22,6 +22,7 @@ from mainspring.brokers.database.tables import (
 from mainspring.job import ALONE, ENDS, LIVE, PRIORITY_HIGHEST, TIME_BITS, Job
 
 if TYPE_CHECKING:
+    from mainspring.brokers.database.lifelines import Lifelines
     from mainspring.brokers.database.waiting import EndListener
 
 Connection = BaseDatabaseWrapper
@@ -332,6 +333,10 @@ class Store:
     def moment(self, connection: Connection) -> int:
         """Return the database's own time in microseconds since the epoch."""
         raise NotImplementedError
+
+    def lifelines(self, connection: Connection) -> "Lifelines | None":
+        """Return what shows whether workers live where a long task keeps them all from beating; None elsewhere."""
+        return None
 
     # Calling and hearing.
 
