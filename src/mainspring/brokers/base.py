@@ -29,11 +29,13 @@ class Pulse:
 
     `workers` are all that it knows. `next_due` is the moment at which the next deferred job falls due, or fell due if
     nobody has made it ready yet; None if none waits. `has_alone` says whether a job that must run alone is ready.
+    `site` is the name of the installation that the store belongs to, None as long as nobody has said.
     """
 
     workers: list[WorkerInfo]
     next_due: int | None
     has_alone: bool
+    site: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +181,14 @@ class Broker(ABC):
     @abstractmethod
     def workers(self) -> list[WorkerInfo]:
         """Return every worker that the store knows."""
+
+    @abstractmethod
+    def adopt(self, site: str) -> None:
+        """
+        Note that the store belongs to the installation of this name, whoever it belonged to before.
+
+        A copy of the store takes the name with it, so that workers of another installation can refuse it.
+        """
 
     def hold_lifeline(self, worker_id: str) -> int | None:
         """
