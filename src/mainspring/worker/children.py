@@ -183,7 +183,7 @@ class Children:
             self._all.remove(child)
             if child.channel.is_open:
                 self._selector.unregister(child.channel)
-            self._on_death(child.death(was_stopping=self._is_stopping))
+            self._on_death(child.death())
             child.close()
             self._plan_replacement(child)
 
@@ -256,7 +256,7 @@ class Children:
         """Start nothing more, and let what runs finish within so many seconds."""
         self._is_stopping = True
         for child in self._all:
-            child.channel.send(stop=within)
+            child.stop(within)
 
     def kill(self) -> None:
         for child in self._all:

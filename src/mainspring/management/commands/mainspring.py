@@ -10,7 +10,7 @@ from django.core.management.base import BaseCommand, CommandParser
 
 from mainspring.conf import did_you_mean
 
-VERBS = ("worker", "workers", "status", "health", "enqueue", "check", "prune")
+VERBS = ("worker", "workers", "status", "health", "enqueue", "check", "prune", "adopt")
 
 
 class VerbParser(CommandParser):
