@@ -1,6 +1,7 @@
 """System checks: what is wrong with the settings of a backend, each with the way out; docs/reference/checks.md."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from operator import attrgetter
 from typing import Any
 
 from django.apps import apps
@@ -15,6 +16,12 @@ from mainspring.conf import OPTIONS, did_you_mean, parse, problems_of
 from mainspring.worker.plan import Plan
 
 KEYS = {"BACKEND", "QUEUES", "OPTIONS"}
+# The options by which workers look after every job in their database.
+DUTIES = {
+    "rescue_after": attrgetter("rescue_after"),
+    "max_crashes": attrgetter("max_crashes"),
+    "retention": attrgetter("keep_succeeded", "keep_failed"),
+}
 SHORT_TIMEOUT = 10  # seconds; a checkpoint of a large WAL file can hold a writer up longer than SQLite's usual 5
 SQLITE = {
     "transaction_mode": "IMMEDIATE",
@@ -38,7 +45,13 @@ def check_backend(alias: str, params: Mapping[str, Any]) -> list[CheckMessage]:
     problems = [*_unknown_keys(alias, params), *_options(alias, params), *_queues(alias, params)]
     if any(isinstance(problem, Error) for problem in problems):
         return problems
-    return [*problems, *_on_commit(alias, params), *_sqlite(alias), *_shared_database(alias, params)]
+    return [
+        *problems,
+        *_on_commit(alias, params),
+        *_sqlite(alias),
+        *_shared_database(alias, params),
+        *_shared_duties(alias, params),
+    ]
 
 
 def check_databases(*, databases: Sequence[str] | None = None, **_: Any) -> list[CheckMessage]:
@@ -164,9 +177,7 @@ def _has_wal(given: Mapping[str, Any]) -> bool:
 
 def _shared_database(alias: str, params: Mapping[str, Any]) -> Iterator[CheckMessage]:
     """Rows do not say which alias they belong to, only which queue."""
-    for other in _aliases_before(alias):
-        if not _is_one_database(_database_of(alias), _database_of(other)):
-            continue
+    for other in _sharers_before(alias):
         mine, others = (set(tasks.get("QUEUES", ["default"])) for tasks in (params, settings.TASKS[other]))
         # No name stands for all of them.
         if not mine or not others or mine & others:
@@ -176,6 +187,26 @@ def _shared_database(alias: str, params: Mapping[str, Any]) -> Iterator[CheckMes
                 hint="Give each its own names in QUEUES, or its own OPTIONS['database'].",
                 id="mainspring.E004",
             )
+
+
+def _shared_duties(alias: str, params: Mapping[str, Any]) -> Iterator[CheckMessage]:
+    """Workers rescue and prune whatever they find in their database, whichever alias it belongs to."""
+    for other in _sharers_before(alias):
+        mine, others = parse(alias, params), parse(other, settings.TASKS[other])
+        if names := [name for name, fields in DUTIES.items() if fields(mine) != fields(others)]:
+            yield Error(
+                f"TASKS[{other!r}] and TASKS[{alias!r}] keep their jobs in one database and differ in OPTIONS "
+                f"{', '.join(map(repr, names))}: the workers of each would rescue and prune the other's jobs by their "
+                "own.",
+                hint="Give both the same values, or each its own OPTIONS['database'].",
+                id="mainspring.E005",
+            )
+
+
+def _sharers_before(alias: str) -> list[str]:
+    """Return the aliases of TASKS up to this one that keep their jobs in the same database."""
+    mine = _database_of(alias)
+    return [other for other in _aliases_before(alias) if _is_one_database(mine, _database_of(other))]
 
 
 def _is_one_database(one: str | None, other: str | None) -> bool:

@@ -136,7 +136,7 @@ def _settings_of_queue(name: str, given: Any) -> dict[str, Any]:
 
 def _processes(value: Any) -> int:
     if isinstance(value, str) and (match := re.fullmatch(r"auto|cores\*(\d+(?:\.\d+)?)", value)):
-        return min(max(int(cores() * float(match[1] or 1)), 1), 1000)
+        return int(min(max(cores() * float(match[1] or 1), 1), 1000))
     return int(whole(1, 1000).read(value))
 
 

@@ -274,9 +274,16 @@ _CHANGING = _READ.keys() - {"task", "id", "args", "kwargs"}
 
 
 def shown(moment: int | None) -> datetime | None:
-    """Return a moment as the project has its datetimes: aware, or local and naive where USE_TZ is False."""
-    value = to_datetime(moment)
-    return value if value is None or settings.USE_TZ else timezone.make_naive(value)
+    """
+    Return a moment as the project has its datetimes: aware, or local and naive where USE_TZ is False.
+
+    What is no moment is not shown, so that the rest of a damaged row still can be.
+    """
+    try:
+        value = to_datetime(moment)
+        return value if value is None or settings.USE_TZ else timezone.make_naive(value)
+    except (TypeError, OverflowError):
+        return None
 
 
 def _deadline(timeout: timedelta | float | None) -> float:

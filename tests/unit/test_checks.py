@@ -158,6 +158,18 @@ def test_two_names_of_one_database_are_one_database(found, monkeypatch):
     assert "mainspring.E004" in [id for id, _ in found(others={"second": second}, BACKEND=DATABASE)]
 
 
+@pytest.mark.parametrize(
+    ("name", "value"), [("rescue_after", 60), ("max_crashes", 0), ("retention", {"failed": None})]
+)
+def test_aliases_of_one_database_look_after_it_alike(found, name, value):
+    """The workers of each rescue and prune all jobs that are there."""
+    second = {"BACKEND": DATABASE, "QUEUES": ["mail"], "OPTIONS": {name: value}}
+    [(id, text)] = found(others={"second": second}, BACKEND=DATABASE)
+
+    assert id == "mainspring.E005"
+    assert f"differ in OPTIONS '{name}'" in text
+
+
 # SQLite.
 
 

@@ -76,7 +76,16 @@ def test_an_option_becomes_a_field(options, field, expected):
 
 
 @pytest.mark.parametrize(
-    ("value", "expected"), [(3, 3), ("auto", 4), ("cores*1", 4), ("cores*2", 8), ("cores*0.5", 2), ("cores*0.1", 1)]
+    ("value", "expected"),
+    [
+        (3, 3),
+        ("auto", 4),
+        ("cores*1", 4),
+        ("cores*2", 8),
+        ("cores*0.5", 2),
+        ("cores*0.1", 1),
+        (f"cores*{'9' * 400}", 1000),
+    ],
 )
 def test_processes_may_follow_the_cores(monkeypatch, value, expected):
     monkeypatch.setattr(kinds, "cores", lambda: 4)

@@ -1,5 +1,6 @@
 """What a result shows of a stored job, without any store."""
 
+import json
 from datetime import UTC, datetime
 
 import pytest
@@ -76,3 +77,14 @@ def test_the_last_start_stands_in_for_a_first_that_was_not_stored():
 
     assert result.started_at == result.last_attempted_at == datetime(2026, 1, 1, microsecond=5, tzinfo=UTC)
     assert result_of(job(started_at=AT, last_attempted_at=AT + 5), "default").started_at.microsecond == 0
+
+
+@pytest.mark.parametrize("moment", ["x", [], 10**30, -(2**63), 253_402_300_799_999_999])
+def test_what_is_no_moment_keeps_nothing_else_from_being_shown(moment, settings):
+    """A row that somebody has damaged still says why its job failed."""
+    settings.USE_TZ, settings.TIME_ZONE = False, "Asia/Tokyo"  # where the last moment of all is no date any more
+    entry = machine.error_entry("builtins.ValueError", "boom", started_at=moment)
+    result = result_of(job(state="failed", finished_at=moment, errors=json.dumps([entry])), "default")
+
+    assert (result.finished_at, result.errors[0].started_at) == (None, None)
+    assert result.errors[0].traceback == "boom"
