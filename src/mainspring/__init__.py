@@ -9,14 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mainspring.backends import enqueue_many
+    from mainspring.current import CurrentJob, current_job
     from mainspring.exceptions import (
         BrokerUnavailable,
         InvalidArguments,
         JobFailed,
         MainspringError,
+        NotInJob,
         NotSentYet,
         ResultTimeout,
         Retry,
+        TimeLimitExceeded,
         UnknownTask,
     )
     from mainspring.results import Result
@@ -31,28 +34,36 @@ _HOMES = {
     "Result": "results",
     "enqueue_many": "backends",
     "Backoff": "retries",
+    "CurrentJob": "current",
+    "current_job": "current",
     "Retry": "exceptions",
     "MainspringError": "exceptions",
     "InvalidArguments": "exceptions",
     "BrokerUnavailable": "exceptions",
     "JobFailed": "exceptions",
     "ResultTimeout": "exceptions",
+    "NotInJob": "exceptions",
     "NotSentYet": "exceptions",
+    "TimeLimitExceeded": "exceptions",
     "UnknownTask": "exceptions",
 }
 __all__ = [
     "Backoff",
     "BrokerUnavailable",
+    "CurrentJob",
     "InvalidArguments",
     "JobFailed",
     "MainspringError",
+    "NotInJob",
     "NotSentYet",
     "Result",
     "ResultTimeout",
     "Retry",
     "Task",
+    "TimeLimitExceeded",
     "UnknownTask",
     "__version__",
+    "current_job",
     "enqueue_many",
     "task",
 ]

@@ -83,14 +83,14 @@ def _queues(alias: str, params: Mapping[str, Any]) -> Iterator[CheckMessage]:
         return
     options = parse(alias, params)
     if not known:
-        if options.exclude and not options.queues:
+        if options.exclude and not options.serve:
             yield Error(
                 f"TASKS[{alias!r}] OPTIONS['exclude']: QUEUES is empty, so there is no list to exclude from.",
-                hint="List all queues in QUEUES, or name those to serve in the option 'queues'.",
+                hint="List all queues in QUEUES, or name those to serve in the option 'serve'.",
                 id="mainspring.E003",
             )
         return
-    for option, names in (("queues", options.queues or ()), ("exclude", options.exclude)):
+    for option, names in (("serve", options.serve or ()), ("exclude", options.exclude)):
         for name in names:
             if name not in known:
                 yield Error(
@@ -98,7 +98,7 @@ def _queues(alias: str, params: Mapping[str, Any]) -> Iterator[CheckMessage]:
                     hint="Correct the name, or add it to QUEUES.",
                     id="mainspring.E003",
                 )
-    if set(options.queues or known) <= set(options.exclude):
+    if set(options.serve or known) <= set(options.exclude):
         yield Error(
             f"TASKS[{alias!r}] OPTIONS['exclude']: no queue is left for a worker to serve.",
             hint="Leave out the option 'exclude', or a name in it.",

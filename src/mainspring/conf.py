@@ -28,19 +28,27 @@ class Options:
     shutdown_timeout: float
     keep_succeeded: float | None
     keep_failed: float | None
-    queues: tuple[str, ...] | None
+    timeout: float | None
+    grace: float
+    queue_settings: Mapping[str, Mapping[str, Any]]
+    serve: tuple[str, ...] | None
     exclude: tuple[str, ...]
     processes: int
     threads: int
     async_jobs: int
     max_jobs: int | None
+    max_memory: int | None
+    max_memory_percent: int | None
     max_idle: float | None
     drain: bool
+    reload: bool | None
+    site: str | None
     max_payload: int
     max_traceback: int
     task_modules: tuple[str, ...]
     flush_after: float
     flush_jobs: int
+    max_in_flight: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +85,15 @@ def options_for(alias: str) -> Options:
 
 def check_value(name: str, value: object) -> Any:
     """Return a value of the option `name` as Options holds it, or raise InvalidOptions: "expected ..., got ..."."""
-    kind = OPTIONS[name].kind
+    return read_as(OPTIONS[name].kind, value)
+
+
+def read_as(kind: Kind, value: object) -> Any:
+    """Return a value as its kind reads it, or raise InvalidOptions: "expected ..., got ..."."""
     try:
         return kind.read(value)
+    except kinds.WrongInside as error:
+        raise InvalidOptions(str(error)) from None
     except ValueError:
         raise InvalidOptions(f"expected {kind.accepts}, got {value!r:.100}") from None
 
@@ -115,6 +129,7 @@ def _fields(values: dict[str, Any]) -> dict[str, Any]:
         "keep_succeeded": kept["succeeded"],
         "keep_failed": kept["failed"],
         "async_jobs": values.pop("async"),
+        "queue_settings": values.pop("queues"),
     }
 
 
@@ -158,7 +173,20 @@ _TABLE = (
         kinds.RETENTIONS,
         "How long ended jobs are kept; None keeps them for ever, and every end but success follows 'failed'.",
     ),
-    Option("queues", None, or_none(kinds.QUEUE_NAMES), "The queues that a worker serves; None is all of QUEUES."),
+    Option(
+        "timeout",
+        None,
+        or_none(kinds.TIMEOUT_OR_NONE),
+        "How long a job may run; a task and a queue can say otherwise. None is no limit.",
+    ),
+    Option(
+        "grace",
+        5,
+        kinds.GRACE,
+        "How long a job may take no notice of its timeout before it is failed and its process replaced.",
+    ),
+    Option("queues", {}, kinds.QUEUE_SETTINGS, "What holds for the jobs of single queues."),
+    Option("serve", None, or_none(kinds.QUEUE_NAMES), "The queues that a worker serves; None is all of QUEUES."),
     Option("exclude", [], kinds.QUEUE_NAMES, "Queues that a worker leaves alone."),
     Option("processes", 1, kinds.PROCESSES, "How many processes a worker runs."),
     Option("threads", 4, whole(0, 256), "How many threads run tasks in each process."),
@@ -170,12 +198,36 @@ _TABLE = (
         "How many jobs a process takes before a fresh one replaces it; None is no limit.",
     ),
     Option(
+        "max_memory",
+        None,
+        or_none(kinds.SIZE_IN_BYTES),
+        "How much memory a process may use before a fresh one replaces it; None is no limit.",
+    ),
+    Option(
+        "max_memory_percent",
+        None,
+        or_none(whole(1, 99)),
+        "At which use of the machine's memory the largest process is replaced; None is no limit.",
+    ),
+    Option(
         "max_idle",
         None,
         or_none(duration("0s", "365d")),
         "How long a worker waits without a job before it ends; None waits for ever.",
     ),
     Option("drain", False, kinds.BOOLEAN, "End the worker as soon as no job is ready."),
+    Option(
+        "reload",
+        None,
+        or_none(kinds.BOOLEAN),
+        "Start the processes again when the code changes; None does so where DEBUG is True.",
+    ),
+    Option(
+        "site",
+        None,
+        or_none(kinds.TEXT),
+        "The name of this installation; workers refuse a database that belongs to another.",
+    ),
     Option(
         "max_payload",
         1_000_000,
@@ -191,6 +243,12 @@ _TABLE = (
         "How long an outcome may wait for others to be stored in one go; a crash in between runs its job again.",
     ),
     Option("flush_jobs", 64, whole(1, 1000), "How many outcomes may wait to be stored in one go."),
+    Option(
+        "max_in_flight",
+        256,
+        whole(1, 10_000),
+        "How many claimed jobs a process may hold beyond those that it runs: the most that a crash can run twice.",
+    ),
 )
 OPTIONS = {option.name: option for option in _TABLE}
 

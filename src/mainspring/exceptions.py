@@ -37,6 +37,25 @@ class UnknownTask(MainspringError):
     """A stored path does not lead to a task in this project."""
 
 
+class NotInJob(MainspringError):
+    """The current job was asked for where no job runs."""
+
+
+class WrongSite(MainspringError):
+    """The store belongs to another installation than this worker's."""
+
+
+class TimeLimitExceeded(BaseException):
+    """
+    Raised inside a task whose `timeout` has passed; in async code it comes as CancelledError.
+
+    It is no Exception, so that a task's `except Exception` does not take it for an error of its own.
+    """
+
+    def __init__(self, reason: str = "The job ran longer than its timeout allows.") -> None:
+        super().__init__(reason)
+
+
 # The reasons below are never raised: they are the error class of a job that ended without running to its end.
 
 

@@ -14,6 +14,9 @@ PRIORITY_HIGHEST = 100
 # A rank holds priority and time in one signed 64-bit number: 201 priorities above 52 bits of microseconds, which
 # last until the year 2112. One column in one index then gives "highest priority first, oldest first".
 TIME_BITS = 52
+# A job that crashed before runs alone, so that nobody else is blamed for its next crash. Its rank has this bit, above
+# all priorities: such jobs stand at the far end of the same index, out of the way of every other claim.
+ALONE = 1 << 61
 
 
 class State(StrEnum):
@@ -101,9 +104,9 @@ def new_token() -> int:
     return secrets.randbits(63) or 1
 
 
-def rank_of(priority: int, moment: int) -> int:
-    """Return the place in the line: lower is sooner, priority before time."""
-    return (PRIORITY_HIGHEST - priority) << TIME_BITS | moment
+def rank_of(priority: int, moment: int, alone: bool = False) -> int:
+    """Return the place in the line: lower is sooner, priority before time; jobs that run `alone` have their own."""
+    return (ALONE if alone else 0) | (PRIORITY_HIGHEST - priority) << TIME_BITS | moment
 
 
 def in_line_since(rank: int) -> int:
@@ -142,7 +145,8 @@ def new_job(
 def promote(job: Job) -> Job:
     """Make a deferred job ready; it lines up as if it had been enqueued when it fell due."""
     assert job.due_at is not None
-    return _move(job, State.READY, rank=rank_of(job.priority, job.due_at), due_at=None)
+    rank = rank_of(job.priority, job.due_at, alone=job.crashes > 0)
+    return _move(job, State.READY, rank=rank, due_at=None)
 
 
 def claim(job: Job, worker_id: str, token: int, at: int) -> Job:
@@ -165,7 +169,7 @@ def retry(job: Job, error: dict[str, Any], started_at: int, at: int, due_at: int
     return _idle(
         job,
         State.READY if is_due else State.DEFERRED,
-        rank=rank_of(job.priority, max(due_at, 0)) if is_due else None,
+        rank=rank_of(job.priority, max(due_at, 0), alone=job.crashes > 0) if is_due else None,
         due_at=None if is_due else due_at,
         attempts=job.attempts + 1,
         errors=_append(job.errors, error),
@@ -190,14 +194,15 @@ def crash(job: Job, error: dict[str, Any], at: int, max_crashes: int) -> Job:
     """
     Charge a running job with the death of its worker: it runs again, or is quarantined at crash `max_crashes`.
 
-    With `max_crashes` 0 the first crash is the last: the job runs at most once.
+    From now on it runs alone. With `max_crashes` 0 the first crash is the last: the job runs at most once.
     """
     crashes = job.crashes + 1
     errors = _append(job.errors, error)
     if crashes >= max_crashes:
         started_at = job.last_attempted_at or at
         return _end(job, State.QUARANTINED, started_at, at, errors=errors, crashes=crashes, attempts=job.attempts)
-    return _idle(job, State.READY, crashes=crashes, errors=errors)
+    rank = rank_of(job.priority, in_line_since(job.rank or 0), alone=True)
+    return _idle(job, State.READY, rank=rank, crashes=crashes, errors=errors)
 
 
 def cancel(job: Job, at: int) -> Job:

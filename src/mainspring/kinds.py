@@ -15,6 +15,12 @@ from mainspring.retries import parse_backoff
 
 LONGEST_QUEUE_NAME = 100  # characters, the width of its column
 RETENTION = {"succeeded": "7d", "failed": "30d"}
+BYTES = {"KB": 10**3, "MB": 10**6, "GB": 10**9}
+SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kKmMgG][bB])", re.ASCII)
+
+
+class WrongInside(ValueError):
+    """What is wrong stands deeper in the value; the text says where, what was expected and what came."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +64,11 @@ def list_of(kind: Kind) -> Kind:
     return Kind(f"a list of {kind.accepts}", read)
 
 
+def none_for_zero(kind: Kind) -> Kind:
+    """0 stands for "no limit", so that a task or a queue can lift what stands above it."""
+    return Kind(f"{kind.accepts}; 0 is no limit", lambda value: kind.read(value) or None)
+
+
 def cores() -> int:
     """Return how many processor cores this process may use: its affinity, and its container's quota."""
     number = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -69,6 +80,12 @@ def cores() -> int:
 
 def _boolean(value: Any) -> bool:
     if not isinstance(value, bool):
+        raise ValueError
+    return value
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str) or not 0 < len(value) <= 100:
         raise ValueError
     return value
 
@@ -91,6 +108,32 @@ def _database(value: Any) -> str:
     return value
 
 
+def _size(value: Any) -> int:
+    if isinstance(value, str) and (match := SIZE.fullmatch(value.strip())):
+        value = round(float(match[1]) * BYTES[match[2].upper()])
+    return int(whole(1_000_000, 10**15).read(value))
+
+
+def _settings_of_queues(value: Any) -> dict[str, dict[str, Any]]:
+    if not isinstance(value, Mapping):
+        raise ValueError
+    return {_queue_name(name): _settings_of_queue(name, given) for name, given in value.items()}
+
+
+def _settings_of_queue(name: str, given: Any) -> dict[str, Any]:
+    if not isinstance(given, Mapping):
+        raise WrongInside(f"{name!r}: expected a dict, got {given!r:.100}")
+    settings = {}
+    for key, value in given.items():
+        if key not in OF_A_QUEUE:
+            raise WrongInside(f"{name!r}: unknown setting {key!r}; there is {', '.join(sorted(OF_A_QUEUE))}")
+        try:
+            settings[key] = OF_A_QUEUE[key].read(value)
+        except ValueError:
+            raise WrongInside(f"{name!r}, {key!r}: expected {OF_A_QUEUE[key].accepts}, got {value!r:.100}") from None
+    return settings
+
+
 def _processes(value: Any) -> int:
     if isinstance(value, str) and (match := re.fullmatch(r"auto|cores\*(\d+(?:\.\d+)?)", value)):
         return min(max(int(cores() * float(match[1] or 1)), 1), 1000)
@@ -104,6 +147,13 @@ def _retention(value: Any) -> dict[str, float | None]:
 
 
 BOOLEAN = Kind("True or False", _boolean)
+TEXT = Kind("a text of 1 to 100 characters", _text)
+SIZE_IN_BYTES = Kind("a number of bytes or a text like '300MB' or '1.5GB', at least 1 MB", _size)
+TIMEOUT = duration("0s", "365d")
+TIMEOUT_OR_NONE = none_for_zero(TIMEOUT)
+GRACE = duration("0s", "1d")
+OF_A_QUEUE = {"timeout": TIMEOUT_OR_NONE, "grace": GRACE}
+QUEUE_SETTINGS = Kind(f"a dict of queue names, each with a dict of {', '.join(OF_A_QUEUE)}", _settings_of_queues)
 DATABASE = Kind("the name of one of DATABASES", _database)
 QUEUE_NAMES = list_of(Kind(f"queue names (texts of 1 to {LONGEST_QUEUE_NAME} characters)", _queue_name))
 MODULES = list_of(Kind("dotted module names", _module))

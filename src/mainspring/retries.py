@@ -7,7 +7,7 @@ from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
 
 from mainspring.durations import to_seconds
-from mainspring.exceptions import Retry
+from mainspring.exceptions import Retry, TimeLimitExceeded
 
 if TYPE_CHECKING:
     from mainspring.conf import Options
@@ -104,7 +104,7 @@ def should_retry(
     if attempt >= max_attempts or isinstance(exception, task.give_up_on):
         return None
     # SystemExit and its like are no Exception: whoever wants them retried names them.
-    if not isinstance(exception, (Exception,) if task.retry_on is None else task.retry_on):
+    if not isinstance(exception, (Exception, TimeLimitExceeded) if task.retry_on is None else task.retry_on):
         return None
     return delay_before(policy, attempt, exception, random)
 

@@ -14,7 +14,7 @@ from django.conf import settings
 from django.utils import timezone
 from django.utils.module_loading import import_string
 
-from mainspring import compat
+from mainspring import compat, kinds
 from mainspring.compat import (
     DEFAULT_TASK_BACKEND_ALIAS,
     DEFAULT_TASK_QUEUE_NAME,
@@ -24,7 +24,7 @@ from mainspring.compat import (
     P,
     R,
 )
-from mainspring.conf import check_value, options_for
+from mainspring.conf import check_value, options_for, read_as
 from mainspring.exceptions import InvalidOptions, UnknownTask
 from mainspring.retries import parse_exceptions
 
@@ -42,7 +42,8 @@ class Task(GenericTask[P, R], Generic[P, R]):
     `max_attempts` is how often it is run in all when it raises. `backoff` is the wait before each next attempt: the
     name of a kind of Backoff, a Backoff, a duration, a list of durations, or a function of the attempt and the
     exception. `retry_on` and `give_up_on` are exception classes; the latter goes first. `max_crashes` is at which
-    death of its worker a job is given up; 0 means that it is never run twice.
+    death of its worker a job is given up; 0 means that it is never run twice. `timeout` is how long a run may last,
+    0 meaning without limit, and `grace` how long after that until a run that takes no notice is given up.
     """
 
     # Again, because before Django 6.1 a Task has no defaults.
@@ -57,6 +58,8 @@ class Task(GenericTask[P, R], Generic[P, R]):
     retry_on: tuple[type[BaseException], ...] | None = None
     give_up_on: tuple[type[BaseException], ...] = ()
     max_crashes: int | None = None
+    timeout: float | None = None
+    grace: float | None = None
 
     def __post_init__(self) -> None:
         backend = self.get_backend()
@@ -135,6 +138,8 @@ def task(
     retry_on: type[BaseException] | Iterable[type[BaseException]] | None = ...,
     give_up_on: type[BaseException] | Iterable[type[BaseException]] = ...,
     max_crashes: int | None = ...,
+    timeout: timedelta | float | str | None = ...,
+    grace: timedelta | float | str | None = ...,
 ) -> Decorator: ...
 @overload
 def task(
@@ -148,6 +153,8 @@ def task(
     retry_on: type[BaseException] | Iterable[type[BaseException]] | None = ...,
     give_up_on: type[BaseException] | Iterable[type[BaseException]] = ...,
     max_crashes: int | None = ...,
+    timeout: timedelta | float | str | None = ...,
+    grace: timedelta | float | str | None = ...,
 ) -> ContextDecorator: ...
 def task(function: Callable[..., Any] | None = None, **options: Any) -> Any:
     """
@@ -295,4 +302,6 @@ _READ: dict[str, Callable[[Any], Any]] = {
     "retry_on": _or_none(parse_exceptions),
     "give_up_on": parse_exceptions,
     "max_crashes": _or_none(partial(check_value, "max_crashes")),
+    "timeout": _or_none(partial(read_as, kinds.TIMEOUT)),
+    "grace": _or_none(partial(check_value, "grace")),
 }

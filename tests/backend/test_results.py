@@ -134,7 +134,7 @@ def test_crashes_and_interruptions_are_counted(on, broker):
     """They are no attempts."""
     result = on(tasks.noop).enqueue()
     for was_killed in (False, True):
-        broker.claim(WORKER, None, 1)
+        broker.claim(WORKER, None, 1, alone=was_killed)  # the second time it has crashed before
         broker.rescue([WORKER], max_crashes=3, was_killed=was_killed)
     result.refresh()
 

@@ -44,6 +44,13 @@ def retried(broker, job, delay=0):
     return machine.retry(job, BOOM, started_at=at, at=at, due_at=at + delay * 1_000_000)
 
 
+def crashed(broker, number=1, **facts):
+    """Push `number` new jobs and let a worker die under them; return them as they are then, ready to run alone."""
+    claims = claimed(broker, number, worker_id="dead", **facts)
+    rescued = {job.id: job for job in broker.rescue(["dead"], max_crashes=10)}
+    return [rescued[job.id] for job in claims]
+
+
 def finished(broker, number=1, **facts):
     """Push, claim and finish `number` jobs; return them as they ended."""
     jobs = [succeeded(broker, job) for job in claimed(broker, number, **facts)]

@@ -154,7 +154,7 @@ def test_facts_of_a_worker(broker):
     """What a worker tells of itself may hold anything that JSON can carry."""
     facts = {"nul": "\0", "surrogate": SURROGATE, "rocket": "🚀", "text": "x" * 100_000}
 
-    assert broker.beat([WorkerInfo("w1", facts=facts)])[0].facts == facts
+    assert broker.beat([WorkerInfo("w1", facts=facts)]).workers[0].facts == facts
     assert broker.workers()[0].facts == facts
 
 

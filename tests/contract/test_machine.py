@@ -19,7 +19,7 @@ from hypothesis.stateful import (
 )
 
 from mainspring import job as machine
-from mainspring.brokers.base import WorkerInfo
+from mainspring.brokers.base import Pulse, WorkerInfo
 from mainspring.brokers.database import DatabaseBroker
 from mainspring.brokers.memory import MemoryBroker
 from mainspring.clock import SECOND
@@ -39,6 +39,7 @@ workers = st.sampled_from(WORKERS)
 seconds = st.sampled_from([0, 1, 10, 100])
 max_crashes = st.integers(0, 3)
 limits = st.integers(1, 8)
+some_queues = st.none() | st.lists(st.sampled_from(QUEUES), min_size=1, unique=True)
 # How long ago something was made: 0 is the last of its kind.
 ages = st.integers(0, 40)
 new_jobs = st.fixed_dictionaries(
@@ -127,19 +128,20 @@ class Brokers(RuleBasedStateMachine):
 
     @rule(
         worker=workers,
-        queues=st.none() | st.lists(st.sampled_from(QUEUES), min_size=1, unique=True),
+        queues=some_queues,
         limit=limits,
         skip=st.booleans(),
         after=st.sampled_from([0, 2]),
+        alone=st.booleans(),
     )
-    def claim(self, worker, queues, limit, skip, after):
+    def claim(self, worker, queues, limit, skip, after, alone):
         self.clock.tick()
         self.clock.travel(after)
         if self.may_be_passed_over:
             self.clock.travel(10)
         self.may_be_passed_over = False
         skip_tasks = ["app.tasks.gone", "app.tasks.never"] if skip else []
-        claimed = self.each(lambda broker: broker.claim(worker, queues, limit, skip_tasks))
+        claimed = self.each(lambda broker: broker.claim(worker, queues, limit, skip_tasks, alone=alone))
         self.claims += zip(*claimed, strict=True)
 
     @precondition(lambda self: self.claims)
@@ -171,10 +173,10 @@ class Brokers(RuleBasedStateMachine):
         self.may_be_passed_over = True
         self.each(lambda broker: broker.promote(limit))
 
-    @rule(beating=st.lists(workers, unique=True))
-    def beat(self, beating):
+    @rule(beating=st.lists(workers, unique=True), queues=some_queues)
+    def beat(self, beating, queues):
         alive = [WorkerInfo(id, facts={"number": len(beating)}) for id in beating]
-        self.each(lambda broker: in_any_order(broker.beat(alive)))
+        self.each(lambda broker: broker.beat(alive, queues))
 
     # Steps of those who clean up.
 
@@ -237,6 +239,8 @@ def comparable(answer):
             return answer._replace(token=answer.token and "drawn")
         case WorkerInfo():
             return answer.id, answer.beat, answer.facts
+        case Pulse():
+            return in_any_order(comparable(answer.workers)), answer.next_due, answer.has_alone
         case list():
             return [comparable(each) for each in answer]
         case _:

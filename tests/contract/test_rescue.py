@@ -20,7 +20,7 @@ def error_paths(job):
 
 
 def test_crash(broker):
-    """A job that ran when its worker died is charged with a crash and ready again, in its old place."""
+    """A job that ran when its worker died is charged with a crash and ready again, to run alone."""
     (job,) = jobs.claimed(broker)
     jobs.pushed(broker)
 
@@ -29,7 +29,7 @@ def test_crash(broker):
     assert rescued == broker.get(job.id)
     assert counters(rescued) == {"attempts": 0, "crashes": 1, "interruptions": 0}
     assert (rescued.state, error_paths(rescued)) == (State.READY, [CRASHED])
-    assert broker.claim("w2", None, 1)[0].id == job.id
+    assert jobs.ids(broker.claim("w2", None, 5, alone=True)) == {job.id}
 
 
 def test_crash_tells_what_happened(broker):
@@ -80,15 +80,15 @@ def test_quarantine(broker):
     """The last crash that is allowed ends the job, with the reason in its last error."""
     jobs.pushed(broker)
 
-    for _ in range(3):
-        broker.claim("w1", None, 1)
+    for alone in (False, True, True):
+        broker.claim("w1", None, 1, alone=alone)
         (rescued,) = broker.rescue(["w1"], max_crashes=3)
 
     assert rescued == broker.get(rescued.id)
     assert (rescued.state, rescued.finished_at) == (State.QUARANTINED, broker.clock.moment())
     assert counters(rescued) == {"attempts": 0, "crashes": 3, "interruptions": 0}
     assert error_paths(rescued) == [CRASHED, CRASHED, QUARANTINED]
-    assert broker.claim("w2", None, 1) == []
+    assert broker.claim("w2", None, 1) == broker.claim("w2", None, 1, alone=True) == []
 
 
 def test_three_counters(broker):
@@ -97,7 +97,7 @@ def test_three_counters(broker):
     broker.settle([jobs.retried(broker, broker.claim("w1", None, 1)[0])])
     broker.claim("w1", None, 1)
     broker.rescue(["w1"], max_crashes=3)
-    broker.claim("w1", None, 1)
+    broker.claim("w1", None, 1, alone=True)
 
     (rescued,) = broker.rescue(["w1"], max_crashes=3, was_killed=True)
 
@@ -195,7 +195,7 @@ def test_the_dead_come_back(broker):
     """A worker that only seemed dead can no longer write; the job belongs to the next one."""
     (mine,) = jobs.claimed(broker)
     broker.rescue(["w1"], max_crashes=3)
-    (theirs,) = broker.claim("w2", None, 1)
+    (theirs,) = broker.claim("w2", None, 1, alone=True)
 
     assert broker.settle([jobs.succeeded(broker, mine)]) == set()
     assert broker.settle([jobs.succeeded(broker, theirs)]) == {mine.id}

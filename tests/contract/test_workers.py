@@ -21,7 +21,7 @@ def test_first_beat(broker):
         "nested": {"a": None, "b": [1.5, True]},
     }
 
-    (known,) = broker.beat([WorkerInfo("w1", facts=facts)])
+    (known,) = broker.beat([WorkerInfo("w1", facts=facts)]).workers
 
     assert (known.id, known.beat, known.facts) == ("w1", 1, facts)
     assert known.started_at == known.beat_at > 0
@@ -43,16 +43,16 @@ def test_returns_everyone(broker):
     """A beat returns all workers that the store knows, those of others included."""
     elsewhere(broker, lambda: broker.beat([WorkerInfo("other")]))
 
-    assert set(beats(broker.beat([WorkerInfo("w1")]))) == {"other", "w1"}
-    assert set(beats(broker.beat([]))) == {"other", "w1"}
+    assert set(beats(broker.beat([WorkerInfo("w1")]).workers)) == {"other", "w1"}
+    assert set(beats(broker.beat([]).workers)) == {"other", "w1"}
 
 
 def test_keeps_the_start_and_renews_the_facts(broker):
     """The first beat sets when the worker started; the last one sets its facts and when it was seen."""
-    (first,) = broker.beat([WorkerInfo("w1", facts={"running": 1, "load": 2})])
+    (first,) = broker.beat([WorkerInfo("w1", facts={"running": 1, "load": 2})]).workers
     broker.clock.travel(60)
 
-    (last,) = broker.beat([WorkerInfo("w1", facts={"running": 9})])
+    (last,) = broker.beat([WorkerInfo("w1", facts={"running": 9})]).workers
 
     assert (last.started_at, last.facts) == (first.started_at, {"running": 9})
     assert last.beat_at >= first.beat_at
@@ -60,7 +60,7 @@ def test_keeps_the_start_and_renews_the_facts(broker):
 
 def test_started_before_the_first_beat(broker):
     """A worker may tell itself when it started."""
-    (known,) = broker.beat([WorkerInfo("w1", started_at=5)])
+    (known,) = broker.beat([WorkerInfo("w1", started_at=5)]).workers
 
     assert known.started_at == 5
 
@@ -80,13 +80,13 @@ def test_come_back(broker):
     broker.beat([WorkerInfo("w1")])
     broker.leave(["w1"])
 
-    assert beats(broker.beat([WorkerInfo("w1")])) == {"w1": 1}
+    assert beats(broker.beat([WorkerInfo("w1")]).workers) == {"w1": 1}
 
 
 def test_nobody(broker):
     """Without workers there is nobody to return."""
     assert broker.workers() == []
-    assert broker.beat([]) == []
+    assert broker.beat([]).workers == []
 
 
 def test_beats_at_once(broker):

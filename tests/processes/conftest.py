@@ -19,9 +19,10 @@ SOON = 30.0
 class WorkerCommand:
     """One `mainspring worker` command, with what it has written so far."""
 
-    def __init__(self, *flags, **environment):
+    def __init__(self, *flags, module="django mainspring", cwd=None, **environment):
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "django", "mainspring", "worker", *flags],
+            [sys.executable, "-m", *module.split(), "worker", *flags],
+            cwd=cwd,
             env=os.environ | {"DJANGO_SETTINGS_MODULE": "tests.settings"} | environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -71,7 +72,9 @@ class WorkerCommand:
 
 def _is_worker_process(process):
     try:
-        return "mainspring.worker.child" in process.cmdline()
+        command = " ".join(process.cmdline())
+        # Until it has its title it shows how it was started.
+        return "mainspring.worker.child" in command or command.startswith("mainspring ")
     except psutil.NoSuchProcess:
         return False  # it ended while we looked
 

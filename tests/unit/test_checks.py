@@ -44,7 +44,7 @@ def sqlite(monkeypatch, settings):
 
 
 def test_good_settings_pass_without_a_word(found):
-    assert found({"queues": ["mail"], "exclude": ["slow"]}, QUEUES=["default", "mail", "slow"]) == []
+    assert found({"serve": ["mail"], "exclude": ["slow"]}, QUEUES=["default", "mail", "slow"]) == []
 
 
 def test_every_wrong_option_is_an_error_of_its_own(found):
@@ -73,7 +73,7 @@ def test_queues_are_a_list_of_names(queues):
     assert message.msg.startswith("TASKS['default']['QUEUES']: expected a list of queue names (texts of 1 to 100")
 
 
-@pytest.mark.parametrize("option", ["queues", "exclude"])
+@pytest.mark.parametrize("option", ["serve", "exclude"])
 def test_a_worker_s_queue_that_does_not_exist_is_named_with_the_nearest(found, option):
     """A misspelt queue would be served by nobody, or left out by nobody."""
     assert found({option: ["mial"]}, QUEUES=["default", "mail"]) == [
@@ -82,7 +82,7 @@ def test_a_worker_s_queue_that_does_not_exist_is_named_with_the_nearest(found, o
 
 
 def test_an_empty_list_of_queues_allows_every_name(found):
-    assert found({"queues": ["mial"], "exclude": ["other"]}, QUEUES=[]) == []
+    assert found({"serve": ["mial"], "exclude": ["other"]}, QUEUES=[]) == []
 
 
 def test_exclude_needs_a_list_to_exclude_from(found):
@@ -95,9 +95,9 @@ def test_exclude_needs_a_list_to_exclude_from(found):
     ]
 
 
-@pytest.mark.parametrize("options", [{"exclude": ["default"]}, {"queues": ["mail"], "exclude": ["mail", "default"]}])
+@pytest.mark.parametrize("options", [{"exclude": ["default"]}, {"serve": ["mail"], "exclude": ["mail", "default"]}])
 def test_a_worker_must_be_left_a_queue(found, options):
-    assert found(options, QUEUES=["default", "mail"] if "queues" in options else ["default"]) == [
+    assert found(options, QUEUES=["default", "mail"] if "serve" in options else ["default"]) == [
         ("mainspring.E003", "TASKS['default'] OPTIONS['exclude']: no queue is left for a worker to serve.")
     ]
 

@@ -34,7 +34,7 @@ def test_without_options_every_default_holds():
 
     assert (options.max_attempts, options.threads, options.async_jobs, options.processes) == (1, 4, 100, 1)
     assert (options.rescue_after, options.keep_succeeded, options.keep_failed) == (15, 604_800, 2_592_000)
-    assert (options.queues, options.exclude, options.backoff) == (None, (), Backoff())
+    assert (options.serve, options.exclude, options.backoff) == (None, (), Backoff())
 
 
 @pytest.mark.parametrize("option", OPTIONS.values(), ids=OPTIONS)
@@ -57,7 +57,7 @@ def test_a_default_may_be_written_down(option):
         ({"retention": {"succeeded": "1h"}}, "keep_succeeded", 3600),
         ({"retention": {"succeeded": "1h"}}, "keep_failed", 2_592_000),
         ({"retention": {"failed": None}}, "keep_failed", None),
-        ({"queues": ["mail"]}, "queues", ("mail",)),
+        ({"serve": ["mail"]}, "serve", ("mail",)),
         ({"exclude": ("slow",)}, "exclude", ("slow",)),
         ({"threads": 0}, "threads", 0),
         ({"async": 0}, "async_jobs", 0),
@@ -137,8 +137,8 @@ def test_a_word_like_none_of_them_gets_the_list():
             "a dict with 'succeeded' and 'failed', each a duration or None, got {'success': 3}",
         ),
         ("retention", "7d", "a dict with 'succeeded' and 'failed', each a duration or None, got '7d'"),
-        ("queues", "mail", "a list of queue names (texts of 1 to 100 characters), or None, got 'mail'"),
-        ("queues", [""], "a list of queue names (texts of 1 to 100 characters), or None, got ['']"),
+        ("serve", "mail", "a list of queue names (texts of 1 to 100 characters), or None, got 'mail'"),
+        ("serve", [""], "a list of queue names (texts of 1 to 100 characters), or None, got ['']"),
         ("exclude", None, "a list of queue names (texts of 1 to 100 characters), got None"),
         (
             "processes",

@@ -74,7 +74,17 @@ def test_rank_puts_priority_before_age():
 def test_rank_fits_the_column():
     """The last place of all, in the year 2112, still fits a signed 64-bit column."""
     assert machine.rank_of(100, 0) >= 0
-    assert machine.rank_of(-100, (1 << machine.TIME_BITS) - 1) < 1 << 63
+    assert machine.rank_of(-100, (1 << machine.TIME_BITS) - 1, alone=True) < 1 << 63
+
+
+def test_rank_of_those_who_run_alone():
+    """They stand behind all others, in an order of their own, and keep the moment in their rank."""
+    last = machine.rank_of(-100, (1 << machine.TIME_BITS) - 1)
+    line = [last, *(machine.rank_of(*place, alone=True) for place in [(100, AT), (0, AT), (0, LATER), (-100, 0)])]
+
+    assert line == sorted(line)
+    assert last < machine.ALONE <= line[1]
+    assert machine.in_line_since(line[1]) == AT
 
 
 # The moves.
@@ -169,11 +179,32 @@ def test_interrupt():
 
 
 def test_crash():
-    """A crash below the limit puts the job back in its place with one crash more."""
+    """A crash below the limit puts the job among those that run alone, with its moment and one crash more."""
     job = machine.crash(running(), ERROR, LATER, max_crashes=2)
 
-    assert (job.state, job.rank, job.worker_id, job.finished_at) == (State.READY, new().rank, "", None)
+    assert (job.state, job.worker_id, job.finished_at) == (State.READY, "", None)
+    assert job.rank == machine.rank_of(0, AT, alone=True)
     assert (job.attempts, job.crashes, machine.decode_list(job.errors)) == (0, 1, [ERROR])
+
+
+@pytest.mark.parametrize(
+    "move",
+    [
+        machine.release,
+        machine.interrupt,
+        lambda job: machine.crash(job, ERROR, LATER, max_crashes=5),
+        lambda job: machine.retry(job, ERROR, started_at=LATER, at=LATER, due_at=LATER),
+        lambda job: machine.promote(machine.retry(job, ERROR, started_at=LATER, at=LATER, due_at=LATER + 1)),
+    ],
+    ids=["release", "interrupt", "crash", "retry", "retry later"],
+)
+def test_once_crashed_always_alone(move):
+    """Whatever puts a job back that crashed before, it runs alone."""
+    crashed = machine.crash(running(), ERROR, LATER, max_crashes=5)
+
+    job = move(machine.claim(crashed, "w2", 8, LATER))
+
+    assert (job.state, job.rank >= machine.ALONE) == (State.READY, True)
 
 
 @pytest.mark.parametrize("max_crashes", [0, 1])

@@ -46,8 +46,8 @@ def test_another_thread_takes_the_row_when_an_item_lasts():
 
 
 def test_what_has_not_begun_can_be_taken_back():
-    """Only the item that runs stays."""
-    release, begun, idle_items = threading.Event(), threading.Event(), ["b", "c"]
+    """Only the item that runs stays, and what is of another kind."""
+    release, begun, idle_items = threading.Event(), threading.Event(), ["b", 2, "c"]
 
     def run(item, slot):
         begun.set()
@@ -57,8 +57,8 @@ def test_what_has_not_begun_can_be_taken_back():
     threads.put(["a", *idle_items])
     assert begun.wait(SOON)
 
-    assert threads.take_back() == idle_items
-    assert threads.waiting == 0
+    assert threads.take_back(str) == ["b", "c"]
+    assert threads.waiting == 1
     release.set()
 
 

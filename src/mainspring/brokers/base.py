@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
 from mainspring import job as machine
@@ -20,6 +21,32 @@ class WorkerInfo:
     started_at: int = 0
     beat_at: int = 0
     facts: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What somebody asks of a worker through the store."""
+
+    id: str
+    worker_id: str
+    kind: str
+    body: str
+
+
+@dataclass(frozen=True, slots=True)
+class Pulse:
+    """
+    What the store shows with a beat.
+
+    `workers` are all that it knows. `next_due` is the moment at which the next deferred job falls due, or fell due if
+    nobody has made it ready yet; None if none waits. `has_alone` says whether a job that must run alone is ready.
+    """
+
+    workers: list[WorkerInfo]
+    next_due: int | None
+    has_alone: bool
+    site: str | None = None
+    questions: Sequence[Question] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +91,10 @@ class Broker(ABC):
     is_transactional: bool = False
     # Can other processes reach the same jobs?
     is_shared: bool = True
+    # Can a worker beat whatever its tasks do? Not where a task's transaction keeps all others from writing.
+    can_always_beat: bool = True
+    # Where workers keep what shows to others on their machine whether they live; None is a place of the machine's.
+    lifeline_folder: Path | None = None
     # The alias in DATABASES of the database that holds the jobs, if one does.
     using: str | None = None
 
@@ -84,13 +115,21 @@ class Broker(ABC):
 
     @abstractmethod
     def claim(
-        self, worker_id: str, queues: Collection[str] | None, limit: int, skip_tasks: Collection[str] = ()
+        self,
+        worker_id: str,
+        queues: Collection[str] | None,
+        limit: int,
+        skip_tasks: Collection[str] = (),
+        *,
+        alone: bool = False,
     ) -> list[Job]:
         """
         Take up to `limit` ready jobs for `worker_id`, highest priority first, oldest first, and return them.
 
-        `queues` None means every queue. Jobs of the task paths in `skip_tasks` are left where they are. All jobs of
-        one claim share a fresh token. A claim holds until it is settled or its worker is found dead.
+        Only jobs that never crashed are taken or, with `alone`, only those that did: the caller sees to it that
+        nothing else runs beside one of these. `queues` None means every queue. Jobs of the task paths in `skip_tasks`
+        are left where they are. All jobs of one claim share a fresh token. A claim holds until it is settled or its
+        worker is found dead.
         """
 
     @abstractmethod
@@ -141,11 +180,13 @@ class Broker(ABC):
         """Delete up to `limit` jobs that ended in `states` earlier than `before`; return how many (would) go."""
 
     @abstractmethod
-    def beat(self, workers: Sequence[WorkerInfo]) -> list[WorkerInfo]:
+    def beat(self, workers: Sequence[WorkerInfo], queues: Collection[str] | None = None) -> Pulse:
         """
-        Record that these workers live and return every worker that the store knows.
+        Record that these workers live, and return what there is to know for whoever looks after them.
 
-        Each call raises the `beat` of each of `workers` and sets the Clock by the store's own time.
+        Each call raises the `beat` of each of `workers`, who are named once, and sets the Clock by the store's own
+        time. The Pulse shows these beats; its `has_alone` looks in `queues`, None being every queue. Without workers
+        nothing is written.
         """
 
     @abstractmethod
@@ -171,6 +212,16 @@ class Broker(ABC):
     @abstractmethod
     def check(self) -> None:
         """Raise BrokerUnavailable, with the way out in its text, unless the store can be used now."""
+
+    def questions(self, worker_ids: Collection[str]) -> list[Question]:
+        return []
+
+    def adopt(self, site: str) -> None: ...  # noqa: B027
+
+    def answer(self, id: str, text: str) -> None: ...  # noqa: B027
+
+    def limit_waits(self, seconds: float) -> None:  # noqa: B027 - not every store can keep a caller waiting
+        """Let no lock and no silent server hold this process up for much longer than this, as far as that can be."""
 
     def close(self) -> None:  # noqa: B027 - not every store has something to close
         """Give back what this thread holds of the store."""

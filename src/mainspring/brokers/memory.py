@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 
 from mainspring import job as machine
-from mainspring.brokers.base import Broker, Count, Listener, WorkerInfo
+from mainspring.brokers.base import Broker, Count, Listener, Pulse, WorkerInfo
 from mainspring.clock import Clock
 from mainspring.exceptions import BrokerRefused
 from mainspring.job import IDLE, Job, State
@@ -37,14 +37,22 @@ class MemoryBroker(Broker):
         self.wake()
 
     def claim(
-        self, worker_id: str, queues: Collection[str] | None, limit: int, skip_tasks: Collection[str] = ()
+        self,
+        worker_id: str,
+        queues: Collection[str] | None,
+        limit: int,
+        skip_tasks: Collection[str] = (),
+        *,
+        alone: bool = False,
     ) -> list[Job]:
         token, at = machine.new_token(), self.clock.moment()
         with self._changed:
             ready = [
                 job
                 for job in self._in_states({State.READY})
-                if (queues is None or job.queue_name in queues) and job.task_path not in skip_tasks
+                if (queues is None or job.queue_name in queues)
+                and job.task_path not in skip_tasks
+                and (job.crashes > 0) == alone
             ]
             claimed = [
                 machine.claim(job, worker_id, token, at)
@@ -131,14 +139,20 @@ class MemoryBroker(Broker):
                     del self._jobs[job.id]
         return len(old)
 
-    def beat(self, workers: Sequence[WorkerInfo]) -> list[WorkerInfo]:
+    def beat(self, workers: Sequence[WorkerInfo], queues: Collection[str] | None = None) -> Pulse:
         at = self.clock.moment()
         with self._changed:
             for worker in workers:
                 known = self._workers.get(worker.id, worker)
                 started_at = known.started_at or at
                 self._workers[worker.id] = replace(worker, beat=known.beat + 1, beat_at=at, started_at=started_at)
-            return list(self._workers.values())
+            due = [job.due_at for job in self._in_states({State.DEFERRED}) if job.due_at is not None]
+            crashed = [job for job in self._in_states({State.READY}) if job.crashes > 0]
+            return Pulse(
+                workers=list(self._workers.values()),
+                next_due=min(due, default=None),
+                has_alone=any(queues is None or job.queue_name in queues for job in crashed),
+            )
 
     def leave(self, worker_ids: Collection[str]) -> None:
         with self._changed:

@@ -61,7 +61,7 @@ def overview_of(backend: MainspringBackend) -> Overview:
     """Look at the store now; raise BrokerUnavailable when that is not possible."""
     broker = backend.broker
     # To beat for nobody sets the clock by the store's own time, by which the workers' beats are dated too.
-    known = broker.beat([])
+    known = broker.beat([]).workers
     at = broker.clock.moment()
     return Overview(
         alias=backend.alias,

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from argparse import ArgumentParser
+from argparse import ArgumentParser, BooleanOptionalAction
 from collections.abc import Collection
 from typing import Any
 
@@ -24,10 +24,17 @@ examples:
   manage.py mainspring worker --queues mail,default --threads 8
   manage.py mainspring worker --exclude slow
   manage.py mainspring worker --drain                run what is ready, then end (for cron and CI)
+  manage.py mainspring worker --max-memory 500MB     replace a process that grows beyond that
+  python -m mainspring worker --reload               start again at every change, also when the code is broken now
+
+signals:
+  TERM, INT  stop: claim no more, let what runs finish within shutdown_timeout, give the rest back; a second one
+             ends at once
+  HUP        replace every process by one with the code as it is now; each goes on until another is ready
 
 exit codes:
   0    stopped: everything was finished or given back
-  1    could not start; the message says why
+  1    could not start, or the database belongs to another site; the message says why
   2    wrong usage
   130  a second TERM or Ctrl-C ended it at once; what was running has been given back
 """
@@ -37,7 +44,10 @@ FLAGS = {
     "--processes": ("N", "how many processes: a number, auto (one a core) or cores*N"),
     "--threads": ("N", "sync jobs at once in each process"),
     "--async": ("N", "async jobs at once in each process"),
+    "--timeout": ("SECONDS", "how long a job may run, unless its task or queue says otherwise"),
     "--max-jobs": ("N", "replace a process after it has claimed N jobs"),
+    "--max-memory": ("SIZE", "replace a process that uses more, such as 300MB"),
+    "--max-memory-percent": ("N", "replace the largest process when the machine uses more of its memory"),
     "--max-idle": ("SECONDS", "end when nothing was to be done for so long"),
     "--shutdown-timeout": ("SECONDS", "how long running jobs may go on after TERM"),
     "--rescue-after": ("SECONDS", "how soon the jobs of a silent worker run again"),
@@ -51,6 +61,11 @@ def add_arguments(parser: ArgumentParser) -> None:
     for flag, (metavar, text) in FLAGS.items():
         parser.add_argument(flag, metavar=metavar, dest=_option(flag), help=f"{text} (default: the option's)")
     parser.add_argument("--drain", action="store_true", default=None, help="end when no job is ready")
+    parser.add_argument(
+        "--reload",
+        action=BooleanOptionalAction,
+        help="start the processes again when the code changes (default: where DEBUG is True)",
+    )
 
 
 def handle(
@@ -73,9 +88,10 @@ def _plan(backend: MainspringBackend, queues: str | None, exclude: str | None, f
     given: dict[str, Any] = {
         _option(flag): _number_or_text(flags[_option(flag)]) for flag in FLAGS if flags[_option(flag)] is not None
     }
-    given |= {"queues": _names(queues)} if queues else {}
+    given |= {"serve": _names(queues)} if queues else {}
     given |= {"exclude": _names(exclude)} if exclude else {}
     given |= {"drain": True} if flags["drain"] else {}
+    given |= {"reload": flags["reload"]} if flags["reload"] is not None else {}
     plan = Plan(backend=backend.alias, database=backend.database, flags=given)
     options = plan.options
     if options.exclude and plan.queues is None:
@@ -83,7 +99,7 @@ def _plan(backend: MainspringBackend, queues: str | None, exclude: str | None, f
             f"TASKS[{backend.alias!r}]['QUEUES'] is empty, which allows every name, so there is no list to exclude "
             "from; name the queues to serve with --queues, or list all of them in QUEUES."
         )
-    for name in [*(options.queues or ()), *options.exclude]:
+    for name in [*(options.serve or ()), *options.exclude]:
         _check_queue(name, backend.queues, backend.alias)
     if plan.queues == []:
         raise CommandError("Every queue is excluded, so no queue is left to serve; leave a name out of --exclude.")

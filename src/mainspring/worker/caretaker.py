@@ -1,16 +1,19 @@
 """The duties that keep a broker healthy; any worker's caretaker does them, and there is no leader."""
 
 import logging
-from collections.abc import Callable, Collection
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
 
-from mainspring import outbox
-from mainspring.brokers.base import Broker, WorkerInfo
+from mainspring import job as machine
+from mainspring.brokers.base import Broker, Pulse, Question, WorkerInfo
 from mainspring.clock import SECOND
 from mainspring.conf import Options
-from mainspring.exceptions import BrokerUnavailable
+from mainspring.exceptions import BrokerUnavailable, TimeLimitExceeded, WrongSite
 from mainspring.job import ENDS, Job, State
-from mainspring.worker.watch import Watch
+from mainspring.worker.lifelines import Lifelines
+from mainspring.worker.watch import BEAT, LEASE, TRUST, Watch
 
 logger = logging.getLogger("mainspring.worker")
 
@@ -18,55 +21,74 @@ BATCH = 500
 PRUNE_EVERY = 60.0
 RETRY_AFTER = 1.0
 FAR = 3600.0
+ASK_EVERY = 1.0  # seconds between two looks for questions while jobs run; the beat asks too
 
 
 @dataclass(frozen=True, slots=True)
 class Death:
-    """A worker that ended, what it was running then (None: nobody knows), and whether it was killed on purpose."""
+    """
+    A worker that ended, what it was running then (None: nobody knows), and whether it was killed on purpose.
+
+    `overrun` are jobs for which it was killed because they took no notice of their timeout, with where each stood.
+    """
 
     worker_id: str
     started: frozenset[str] | None
     was_killed: bool
     reason: str
+    overrun: Mapping[str, str] = field(default_factory=dict)
+
+
+class Crew(Protocol):
+    """The processes that the caretaker looks after, and that do what needs the project's code."""
+
+    def infos(self) -> list[WorkerInfo]: ...
+    def trust_until(self, moment: float) -> None: ...
+    def are_running_jobs(self) -> bool: ...
+    def wake(self) -> None: ...
+    def sweep(self) -> None: ...
+    def announce(self, ids: Collection[str]) -> None: ...
 
 
 class Caretaker:
     """
-    Beats for workers, rescues what the dead leave, promotes what falls due, sweeps the outbox, prunes what is old.
+    Beats for workers, rescues what the dead leave, promotes what falls due, has the outbox swept, prunes what is old.
 
-    `tick` does what is due and says when to call again. `on_ready` is called when jobs may have become ready,
-    `on_ended` with jobs that a duty has ended.
+    `tick` does what is due and says when to call again. `on_question` hears what somebody asks of one of the workers.
     """
 
     def __init__(
-        self, broker: Broker, options: Options, on_ready: Callable[[], None], on_ended: Callable[[list[Job]], None]
+        self,
+        broker: Broker,
+        options: Options,
+        crew: Crew,
+        lifelines: Lifelines,
+        on_question: Callable[[Question], None] = lambda question: None,
+        queues: Sequence[str] | None = None,
     ) -> None:
         self._broker = broker
         self._options = options
-        self._on_ready = on_ready
-        self._on_ended = on_ended
-        self._workers: dict[str, WorkerInfo] = {}
+        self._crew = crew
+        self._lifelines = lifelines
+        self._on_question = on_question
+        self._queues = queues
         self._deaths: list[Death] = []
-        # A beat each third of the time that a rescue may take, and a lease that survives one lost beat: a death is
-        # noticed after at most one beat, and believed one lease later.
-        self._beat_every = options.rescue_after / 3
-        self._watch = Watch(lease=options.rescue_after * 0.6)
-        self._beat_at = self._promote_at = self._prune_at = 0.0
+        self._watch = Watch(lease=options.rescue_after * LEASE)
+        self._beat_at = self._promote_at = self._prune_at = self._ask_at = 0.0
         self._is_away = False
+        self.has_alone = False
 
     @property
     def is_settled(self) -> bool:
         """Is everything that ended workers held back in the store?"""
         return not self._deaths
 
-    def add(self, worker: WorkerInfo) -> None:
-        """Beat for this worker from now on."""
-        self._workers[worker.id] = worker
+    def beat_soon(self) -> None:
+        """Beat at the next tick: there is a new worker, or somebody wants to know how things stand."""
         self._beat_at = 0.0
 
     def bury(self, death: Death) -> None:
         """Take back what this worker held, as soon as the store answers."""
-        self._workers.pop(death.worker_id, None)
         self._deaths.append(death)
 
     def expect(self, due_at: int) -> None:
@@ -75,7 +97,11 @@ class Caretaker:
         self._promote_at = min(self._promote_at, self._elapsed() + max(seconds, 0.0))
 
     def tick(self) -> float:
-        """Do what is due; return in how many seconds the next duty is."""
+        """
+        Do what is due; return in how many seconds the next duty is.
+
+        Raise WrongSite when the store belongs to somebody else.
+        """
         try:
             self._do_what_is_due()
         except BrokerUnavailable as error:
@@ -87,13 +113,16 @@ class Caretaker:
         if self._is_away:
             logger.info("The store can be used again.")
             self._is_away = False
-        return max(min(self._beat_at, self._promote_at, self._prune_at) - self._elapsed(), 0.0)
+        duties = [self._beat_at, self._promote_at, self._prune_at]
+        if self._crew.are_running_jobs():
+            duties.append(self._ask_at)
+        return max(min(duties) - self._elapsed(), 0.0)
 
     def leave(self) -> None:
         """Take the workers that are left off the store's list."""
         try:
             self._do_burials()
-            self._broker.leave(list(self._workers))
+            self._broker.leave([worker.id for worker in self._crew.infos()])
         except BrokerUnavailable as error:
             logger.warning("Could not sign off; others will notice within the lease. %s", error)
 
@@ -108,41 +137,99 @@ class Caretaker:
             self._promote()
         if self._elapsed() >= self._prune_at:
             self._prune()
+        if self._elapsed() >= self._ask_at and self._crew.are_running_jobs():
+            self._hear(self._broker.questions([worker.id for worker in self._crew.infos()]))
+
+    # The beat.
+
+    def _beat(self) -> None:
+        sent_at, workers = self._elapsed(), self._crew.infos()
+        pulse = self._broker.beat(workers, self._queues)
+        self._check_site(pulse)
+        trust = sent_at + self._options.rescue_after * TRUST
+        self._crew.trust_until(trust if self._broker.can_always_beat else math.inf)
+        self.has_alone = pulse.has_alone
+        if pulse.next_due is not None:
+            self.expect(pulse.next_due)
+        mine = {worker.id for worker in workers}
+        self._rescue_the_dead([worker for worker in pulse.workers if worker.id not in mine])
+        now = self._elapsed()
+        self._beat_at = now + self._watch.next_look(now, self._options.rescue_after * BEAT)
+        self._hear(pulse.questions)
+        self._crew.sweep()
+        # The backstop for every wake-up that was lost on its way.
+        self._crew.wake()
+
+    def _check_site(self, pulse: Pulse) -> None:
+        mine, site = self._options.site, pulse.site or None
+        if site is None and mine is not None:
+            self._broker.adopt(mine)
+        elif site != mine:
+            raise WrongSite(
+                f"This store belongs to the site {site!r}, and TASKS[{self._broker.alias!r}] OPTIONS['site'] is"
+                f" {mine!r}: it may be a copy, and its jobs would run twice. If it is yours, run"
+                f" `manage.py mainspring adopt --backend {self._broker.alias}`, which takes it over for this site."
+            )
+
+    def _rescue_the_dead(self, strangers: Collection[WorkerInfo]) -> None:
+        held = {worker.id: self._lifelines.is_held(worker.id) for worker in strangers}
+        for worker_id in [id for id, is_held in held.items() if is_held is False]:
+            reason = "The worker that held this job died, and its supervisor with it."
+            self._take_back(Death(worker_id, self._lifelines.started(worker_id), False, reason))
+        # Where a task can keep its worker from beating, a lifeline that is held is the better witness.
+        is_excused = [worker.id for worker in strangers if held[worker.id] and not self._broker.can_always_beat]
+        watched = [worker for worker in strangers if held[worker.id] is not False and worker.id not in is_excused]
+        for worker_id in self._watch.look(watched, self._elapsed()):
+            self._take_back(Death(worker_id, None, False, "The worker that held this job went silent."))
+
+    def _hear(self, questions: Collection[Question]) -> None:
+        self._ask_at = self._elapsed() + ASK_EVERY
+        for question in questions:
+            self._on_question(question)
+
+    # The dead.
 
     def _do_burials(self) -> None:
         while self._deaths:
-            death = self._deaths[0]
-            self._rescue([death.worker_id], death.started, death.was_killed, death.reason)
+            self._bury(self._deaths[0])
             self._deaths.pop(0)
 
-    def _beat(self) -> None:
-        known = self._broker.beat(list(self._workers.values()))
-        now = self._elapsed()
-        strangers = [worker for worker in known if worker.id not in self._workers]
-        for worker_id in self._watch.look(strangers, now):
-            logger.warning("Worker %s has been silent too long; its jobs are taken back.", worker_id)
-            self._rescue([worker_id], None, False, "The worker that held this job went silent.")
-        self._beat_at = now + self._watch.next_look(now, self._beat_every)
-        # The backstop for every wake-up that was lost on its way.
-        self._promote_at = now
-        if outbox.sweep(self._broker):
-            self._on_ready()
-        self._on_ready()
-
-    def _rescue(
-        self, worker_ids: Collection[str], started: Collection[str] | None, was_killed: bool, reason: str
-    ) -> None:
+    def _bury(self, death: Death) -> None:
+        ended = self._fail_overrun(death) if death.overrun else []
         moved = self._broker.rescue(
-            worker_ids, max_crashes=self._options.max_crashes, started=started, was_killed=was_killed, reason=reason
+            [death.worker_id],
+            max_crashes=self._options.max_crashes,
+            started=death.started,
+            was_killed=death.was_killed,
+            reason=death.reason,
         )
-        self._broker.leave(worker_ids)
-        if not moved:
-            return
-        ended = [job for job in moved if State(job.state).is_end]
-        logger.warning("Took back %d jobs of worker %s; %d were quarantined.", len(moved), *worker_ids, len(ended))
-        self._on_ready()
-        if ended:
-            self._on_ended(ended)
+        self._broker.leave([death.worker_id])
+        self._lifelines.remove(death.worker_id)
+        quarantined = [job for job in moved if State(job.state).is_end]
+        if moved:
+            logger.warning(
+                "Took back %d jobs of worker %s; %d were quarantined.", len(moved), death.worker_id, len(quarantined)
+            )
+            self._crew.wake()
+        self.has_alone = self.has_alone or any(job.crashes and job.state == State.READY for job in moved)
+        if ended or quarantined:
+            self._crew.announce([job.id for job in [*ended, *quarantined]])
+
+    def _take_back(self, death: Death) -> None:
+        logger.warning("Worker %s is dead; its jobs are taken back. %s", death.worker_id, death.reason)
+        self._bury(death)
+
+    def _fail_overrun(self, death: Death) -> list[Job]:
+        """Fail the jobs for whose sake a worker was killed: they took no notice of their timeout."""
+        held = self._broker.held_by([death.worker_id], BATCH)
+        failed = [_overrun(job, death.overrun[job.id], self._now()) for job in held if job.id in death.overrun]
+        accepted, _ = self._broker.settle_each(failed)
+        return [job for job in failed if job.id in accepted]
+
+    def _now(self) -> int:
+        return self._broker.clock.moment()
+
+    # What falls due.
 
     def _promote(self) -> None:
         next_due = self._broker.promote(BATCH)  # it wakes listeners itself, this worker's own among them
@@ -153,6 +240,19 @@ class Caretaker:
     def _prune(self) -> None:
         pruned = prune(self._broker, self._options, BATCH)
         self._prune_at = self._elapsed() + (RETRY_AFTER if pruned >= BATCH else PRUNE_EVERY)
+
+
+def _overrun(job: Job, stack: str, at: int) -> Job:
+    error = machine.error_entry(
+        f"{TimeLimitExceeded.__module__}.{TimeLimitExceeded.__qualname__}",
+        "The job ran longer than its timeout and held the interpreter, so nothing could interrupt it; its process was"
+        f" killed. Its code stood here, the innermost call first:\n{stack}",
+        worker_id=job.worker_id,
+        attempt=job.attempts + 1,
+        started_at=job.last_attempted_at,
+        finished_at=at,
+    )
+    return machine.fail(job, error, job.last_attempted_at or at, at)
 
 
 def prune(broker: Broker, options: Options, limit: int, *, dry_run: bool = False) -> int:

@@ -40,6 +40,14 @@ class Channel:
         except OSError:
             self.is_open = False
 
+    def send_all(self, **message: Any) -> None:
+        """Send a message that must not be dropped, waiting until the other side has read enough of it."""
+        try:
+            with self._sending:
+                self._socket.sendall(json.dumps(message).encode() + b"\n")
+        except OSError:
+            self.is_open = False
+
     def receive(self) -> list[dict[str, Any]]:
         """Return the messages that have come, waiting for something to read, if only the end."""
         try:

@@ -1,16 +1,19 @@
 """A worker process: it has the project's code, runs jobs, and ends when its supervisor does."""
 
+import faulthandler
 import logging
 import os
 import signal
 import socket
 import sys
 import threading
+import traceback
 from collections.abc import Sequence
 from typing import Any
 
-from mainspring.worker.blame import Blame
 from mainspring.worker.channel import Channel
+from mainspring.worker.files import files_of, loaded_files, watched_folders
+from mainspring.worker.shared_memory import SharedMemory
 
 logger = logging.getLogger("mainspring.worker")
 
@@ -18,14 +21,19 @@ EXIT_DONE = 0
 EXIT_BROKEN = 70
 EXIT_CUT_OFF = 75  # it stopped in time, but jobs were still running
 
+# A handler in C: it answers also while a task holds the interpreter.
+STACK_SIGNAL = getattr(signal, "SIGRTMIN", signal.SIGUSR2) + (6 if hasattr(signal, "SIGRTMIN") else 0)
+
 
 class ChildReports:
     """Passes a worker's reports on: what runs into shared memory, the rest up the line."""
 
-    def __init__(self, channel: Channel, blame: Blame) -> None:
+    def __init__(self, channel: Channel, memory: SharedMemory, elapsed: Any) -> None:
         self._channel = channel
-        self.started = blame.start
-        self.ended = blame.end
+        self._memory = memory
+        self._elapsed = elapsed
+        self.started = memory.start
+        self.ended = memory.end
 
     def found_more(self) -> None:
         self._channel.send(found_more=True)
@@ -36,76 +44,144 @@ class ChildReports:
     def deferred(self, due_at: int) -> None:
         self._channel.send(deferred=due_at)
 
+    def retiring(self, reason: str) -> None:
+        self._channel.send(retiring=reason)
+
+    def is_trusted(self) -> bool:
+        return bool(self._elapsed() < self._memory.trusted_until())
+
 
 def main(arguments: Sequence[str]) -> None:
-    """Run as `python -m mainspring.worker.child PLAN WORKER_ID SOCKET BLAME`; the last two are file descriptors."""
-    text, worker_id, channel_fd, blame_fd = arguments
-    # The terminal's Ctrl-C and a service manager's TERM are the supervisor's business; it tells us.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    channel = Channel(socket.socket(fileno=int(channel_fd)))
-
-    import django
-
-    django.setup()
-
-    from mainspring.worker.plan import Plan
-    from mainspring.worker.terminal import log_to_terminal
-
-    log_to_terminal()
-    plan = Plan.from_json(text)
-    worker = _make_worker(plan, worker_id, ChildReports(channel, Blame(int(blame_fd), plan.slots)))
-    threading.Thread(target=_work, args=(worker, channel), name="mainspring-worker", daemon=True).start()
-    channel.send(ready=True)
-    _obey(channel, worker, plan)
-
-
-def _make_worker(plan: Any, worker_id: str, reports: ChildReports) -> Any:
-    from mainspring.compat import task_backends
-    from mainspring.worker.worker import Worker
-
-    backend: Any = task_backends[plan.backend]
-    options = plan.options
-    return Worker(
-        backend.broker,
-        options,
-        type(backend),
-        worker_id=worker_id,
-        queues=plan.queues,
-        reports=reports,
-        max_jobs=options.max_jobs,
-        max_idle=options.max_idle,
-        drain=options.drain,
-    )
-
-
-def _work(worker: Any, channel: Channel) -> None:
-    code = EXIT_BROKEN
+    """Run as `python -m mainspring.worker.child PLAN WORKER_ID DESCRIPTORS`, the last a list with commas."""
+    text, worker_id, descriptors = arguments
+    channel_fd, memory_fd, stack_fd = map(int, descriptors.split(","))
+    # The terminal's Ctrl-C, its end and a service manager's TERM are the supervisor's business; it tells us.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    faulthandler.register(STACK_SIGNAL, file=stack_fd, all_threads=True)
+    memory = SharedMemory(memory_fd)
+    # What a task forks must not make this process look alive.
+    os.register_at_fork(after_in_child=memory.close)
+    channel = Channel(socket.socket(fileno=channel_fd))
     try:
-        code = EXIT_DONE if worker.run() else EXIT_CUT_OFF
-        channel.send(over=True)
-    except BaseException:
-        logger.exception("The worker process met an error of its own and ends; its jobs go back.")
-    finally:
-        # Not sys.exit: threads that hang, and whatever tasks have left behind, must not hold the process.
-        logging.shutdown()
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
+        Child(text, worker_id, channel, memory).live()
+    except BaseException as error:
+        _say_what_is_broken(channel, error)
+        raise
 
 
-def _obey(channel: Channel, worker: Any, plan: Any) -> None:
-    """Do what the supervisor says. When the line breaks it has died: then finish as if it had said stop."""
-    while channel.is_open:
-        for message in channel.receive():
-            if "wake" in message:
-                worker.wake()
-            if "stop" in message:
-                worker.stop(message["stop"])
-            if "ended" in message:
-                worker.announce_ended(message["ended"])
-    worker.stop(plan.options.shutdown_timeout)
-    threading.Event().wait()  # `_work` ends the process
+class Child:
+    """What the process does from its start to its end."""
+
+    def __init__(self, text: str, worker_id: str, channel: Channel, memory: SharedMemory) -> None:
+        import django
+
+        django.setup()
+
+        from mainspring.worker.plan import Plan
+        from mainspring.worker.terminal import log_to_terminal
+
+        log_to_terminal()
+        self._plan = Plan.from_json(text)
+        self._channel = channel
+        self._memory = memory
+        self._worker = self._make_worker(worker_id)
+        self._watched: set[str] = set()
+        self._sweeping: threading.Thread | None = None
+
+    def live(self) -> None:
+        """Work, and do what the supervisor says; this never returns."""
+        threading.Thread(target=self._work, name="mainspring-worker", daemon=True).start()
+        self._report_files()
+        self._channel.send(ready=True)
+        while self._channel.is_open:
+            for message in self._channel.receive():
+                self._obey(message)
+        from mainspring.worker.watch import TRUST
+
+        # The supervisor has died: finish as if it had said stop, and before anybody can take this process for dead.
+        options = self._plan.options
+        self._worker.stop(min(options.shutdown_timeout, options.rescue_after * TRUST))
+        threading.Event().wait()  # `_work` ends the process
+
+    def _make_worker(self, worker_id: str) -> Any:
+        from mainspring.compat import task_backends
+        from mainspring.worker.worker import Worker
+
+        backend: Any = task_backends[self._plan.backend]
+        return Worker(
+            backend.broker,
+            self._plan.options,
+            type(backend),
+            worker_id=worker_id,
+            queues=self._plan.queues,
+            reports=ChildReports(self._channel, self._memory, backend.broker.clock.elapsed),
+            alone=self._plan.is_alone,
+        )
+
+    def _work(self) -> None:
+        code = EXIT_BROKEN
+        try:
+            code = EXIT_DONE if self._worker.run() else EXIT_CUT_OFF
+            self._channel.send(over=True)
+        except BaseException:
+            logger.exception("The worker process met an error of its own and ends; its jobs go back.")
+        finally:
+            # Not sys.exit: threads that hang, and whatever tasks have left behind, must not hold the process.
+            logging.shutdown()
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)
+
+    def _obey(self, message: dict[str, Any]) -> None:
+        if "wake" in message:
+            self._worker.wake()
+        if "stop" in message:
+            self._worker.stop(message["stop"])
+        if "retire" in message:
+            self._worker.retire()
+        if "ended" in message:
+            self._worker.announce_ended(message["ended"])
+        if "sweep" in message:
+            self._start_sweep()
+        if "stack" in message:
+            self._channel.send(question=message["question"], answer=self._worker.stack_of(message["stack"]))
+        if "files" in message:
+            self._report_files()
+
+    def _report_files(self) -> None:
+        """Tell which files the code has come from so far, if the supervisor watches them."""
+        if not self._plan.reloads:
+            return
+        files = set(loaded_files())
+        if files != self._watched:
+            self._watched = files
+            # It waits until all of it has been read: a lost list would be a change that nobody sees.
+            self._channel.send_all(files=sorted(files), folders=watched_folders())
+
+    def _start_sweep(self) -> None:
+        """Sweep the outbox in a thread of its own, one at a time: a database may take very long to answer."""
+        if self._sweeping is None or not self._sweeping.is_alive():
+            self._sweeping = threading.Thread(target=self._sweep, name="mainspring-sweep", daemon=True)
+            self._sweeping.start()
+
+    def _sweep(self) -> None:
+        from django.db import connections
+
+        from mainspring import outbox
+
+        try:
+            if outbox.sweep(self._worker.broker):
+                self._worker.wake()
+        except Exception:
+            logger.exception("The outbox could not be swept; it is tried again with a later heartbeat.")
+        finally:
+            connections.close_all()
+
+
+def _say_what_is_broken(channel: Channel, error: BaseException) -> None:
+    text = "".join(traceback.format_exception_only(error)).strip()
+    channel.send_all(broken=text, files=[*files_of(error), *loaded_files()], folders=[])
 
 
 if __name__ == "__main__":

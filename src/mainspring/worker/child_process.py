@@ -6,38 +6,52 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
-from typing import Any
+from dataclasses import replace
+from typing import IO, Any
 
 from mainspring.brokers.base import WorkerInfo
-from mainspring.worker.blame import Blame
 from mainspring.worker.caretaker import Death
 from mainspring.worker.channel import Channel
-from mainspring.worker.child import EXIT_CUT_OFF
+from mainspring.worker.child import EXIT_CUT_OFF, STACK_SIGNAL
+from mainspring.worker.memory import used_by
 from mainspring.worker.plan import Plan
+from mainspring.worker.shared_memory import Running, SharedMemory
 
 
 class ChildProcess:
-    """Start one with `ChildProcess.start(plan)`."""
+    """Start one with `ChildProcess.start(plan, ...)`."""
 
     def __init__(
-        self, process: subprocess.Popen[bytes], backend: str, worker_id: str, channel: Channel, blame: Blame
+        self,
+        process: subprocess.Popen[bytes],
+        plan: Plan,
+        worker: WorkerInfo,
+        channel: Channel,
+        memory: SharedMemory,
+        stack_file: IO[bytes],
     ) -> None:
+        self.plan = plan
         self.channel = channel
+        self.memory = memory
         self.is_ready = False
         self.is_over = False  # it said that it is done; what ends without saying so has crashed
+        self.is_broken = False  # it said that its code cannot be loaded
+        self.is_retiring = False  # it claims no more, and another has taken its place
         self._process = process
-        self._backend = backend
-        self._worker_id = worker_id
-        self._blame = blame
+        self._worker = worker
+        self._stack_file = stack_file
         self._was_killed = False
+        self._overrun: dict[str, str] = {}
         self._started_at = time.monotonic()
 
     @classmethod
-    def start(cls, plan: Plan) -> "ChildProcess":
+    def start(cls, plan: Plan, worker_id: str, memory: SharedMemory) -> "ChildProcess":
+        """Start a process that works under this id, and notes in `memory` what it runs."""
         near, far = socket.socketpair()
-        blame = Blame.create(plan.slots)
-        worker_id = f"{socket.gethostname()[:32]}:{os.getpid()}:{secrets.token_hex(6)}"
+        stack_file = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as the child
+        descriptors = [far.fileno(), memory.fd, stack_file.fileno()]
         process = subprocess.Popen(
             [
                 sys.executable,
@@ -45,36 +59,77 @@ class ChildProcess:
                 "mainspring.worker.child",
                 plan.to_json(),
                 worker_id,
-                str(far.fileno()),
-                str(blame.fd),
+                ",".join(map(str, descriptors)),
             ],
-            pass_fds=[far.fileno(), blame.fd],
+            pass_fds=descriptors,
             stdin=subprocess.DEVNULL,
             process_group=0,  # the terminal's Ctrl-C is for the supervisor alone
         )
         far.close()
-        return cls(process, plan.backend, worker_id, Channel(near, waits=False), blame)
+        facts = {"backend": plan.backend, "pid": process.pid, "host": socket.gethostname(), "alone": plan.is_alone}
+        return cls(process, plan, WorkerInfo(worker_id, facts=facts), Channel(near, waits=False), memory, stack_file)
 
     @property
     def pid(self) -> int:
         return self._process.pid
 
     @property
+    def worker_id(self) -> str:
+        return self._worker.id
+
+    @property
     def info(self) -> WorkerInfo:
-        facts = {"backend": self._backend, "pid": self.pid, "host": socket.gethostname()}
-        return WorkerInfo(id=self._worker_id, facts=facts)
+        """The worker as the store is to know it now."""
+        return replace(self._worker, facts=self._worker.facts | {"memory": used_by(self.pid)})
 
     def heard(self, message: dict[str, Any]) -> None:
         self.is_ready = self.is_ready or "ready" in message
         if "over" in message:
             self.is_ready, self.is_over = False, True
+        if "broken" in message:
+            self.is_broken = True
 
     def has_ended(self) -> bool:
         return self._process.poll() is not None
 
+    def retire(self) -> None:
+        """Let it claim no more and end when its running jobs have."""
+        self.is_retiring = True
+        self.channel.send(retire=True)
+
     def kill(self) -> None:
         self._was_killed = True
         self._process.kill()
+
+    def end_overrun(self, now: float, margin: float) -> bool:
+        """
+        Kill the process if it should have ended a job itself `margin` seconds ago; return whether it did.
+
+        Its interpreter is then held by some task, and nothing in it can act any more.
+        """
+        late = [running for running in self.memory.running() if 0.0 < running.gives_up_at < now - margin]
+        if not late or self._was_killed:
+            return False
+        stack = self.dump_stacks()
+        self._overrun = {running.job_id: stack_of_thread(stack, running) for running in late}
+        self.kill()
+        return True
+
+    def dump_stacks(self, patience: float = 0.5) -> str:
+        """Return the stacks of all threads, written by a handler in C that needs no interpreter; "" if none came."""
+        self._stack_file.seek(0)
+        self._stack_file.truncate()
+        self._process.send_signal(STACK_SIGNAL)
+        deadline, size = time.monotonic() + patience, -1
+        while time.monotonic() < deadline and (size <= 0 or size != os.fstat(self._stack_file.fileno()).st_size):
+            size = os.fstat(self._stack_file.fileno()).st_size
+            time.sleep(0.02)
+        self._stack_file.seek(0)
+        return self._stack_file.read().decode(errors="replace")
+
+    def runs(self, job_id: str) -> Running | None:
+        """Return what the child notes about this job, None if it does not run there."""
+        return next((running for running in self.memory.running() if running.job_id == job_id), None)
 
     def age(self) -> float:
         return time.monotonic() - self._started_at
@@ -88,18 +143,31 @@ class ChildProcess:
         was_impatience = was_stopping and self._process.returncode == -signal.SIGKILL
         was_killed = self._was_killed or was_impatience or self._process.returncode == EXIT_CUT_OFF
         return Death(
-            worker_id=self._worker_id,
-            started=self._blame.started(),
+            worker_id=self.worker_id,
+            started=self.memory.started(),
             was_killed=was_killed,
             reason=f"The process that ran this job {self.how_it_ended()}.",
+            overrun=self._overrun,
         )
 
     def how_it_ended(self) -> str:
         code = self._process.returncode
         if code < 0:
-            return f"was ended by {signal.Signals(-code).name}"
+            known = {number.value: number.name for number in signal.Signals}
+            return f"was ended by {known.get(-code, f'signal {-code}')}"
         return f"exited with code {code}"
 
     def close(self) -> None:
         self.channel.close()
-        self._blame.close()
+        self.memory.close()
+        self._stack_file.close()
+
+
+def new_worker_id() -> str:
+    return f"{socket.gethostname()[:32]}:{os.getpid()}:{secrets.token_hex(6)}"
+
+
+def stack_of_thread(stacks: str, running: Running) -> str:
+    """Return the part of all stacks, innermost call first, that is about the thread in which this job runs."""
+    head = f"0x{running.thread_id:016x}"
+    return next((part for part in stacks.split("\n\n") if head in part.partition("\n")[0]), stacks)

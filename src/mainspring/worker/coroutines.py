@@ -11,6 +11,7 @@ from typing import Any
 from asgiref.sync import ThreadSensitiveContext
 
 from mainspring.worker.connections import tidy_connections
+from mainspring.worker.rows import pop_all
 from mainspring.worker.standstill import Standstill
 
 logger = logging.getLogger("mainspring.worker")
@@ -37,6 +38,7 @@ class Coroutines:
         self._standstill = Standstill()
         self._running: set[asyncio.Task[None]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._asked_at: float | None = None
         self._orm_threads = [OrmThread(number) for number in range(max(threads, 1))]
 
     @property
@@ -57,15 +59,25 @@ class Coroutines:
         self._waiting.extend(items)
         self._running_loop().call_soon_threadsafe(self._start_waiting)
 
-    def take_back(self) -> list[Any]:
-        """Take back what has not begun."""
-        items = list(pop_all(self._waiting))
-        self._taken += len(items)
-        return items
+    def take_back(self, kind: type) -> list[Any]:
+        """Take back the items, all of this kind, that have not begun."""
+        return list(pop_all(self._waiting))
 
     def nudge(self, elapsed: float) -> float:
         """Return for how long the row has stood still."""
         return self._standstill.seconds(self._taken, elapsed)
+
+    def is_stuck(self, elapsed: float, patience: float) -> bool:
+        """Has the loop, asked again and again, not answered for `patience` seconds?"""
+        if self._loop is None:
+            return False
+        if self._asked_at is None:
+            self._asked_at = elapsed
+            self._loop.call_soon_threadsafe(self._answer)
+        return elapsed - self._asked_at >= patience
+
+    def _answer(self) -> None:
+        self._asked_at = None
 
     def stop(self) -> None:
         """End the loop; what still runs on it is abandoned."""
@@ -123,12 +135,3 @@ class OrmThread(ThreadPoolExecutor):
         if self._is_used and not self.users:
             super().submit(tidy_connections)
             self._is_used = False
-
-
-def pop_all(items: deque[Any]) -> Iterable[Any]:
-    """Empty a deque that other threads may be emptying too."""
-    while True:
-        try:
-            yield items.popleft()
-        except IndexError:
-            return

@@ -1,9 +1,14 @@
 """Run one claimed job and say how it ended."""
 
+import asyncio
 import contextvars
 import logging
+import math
+import threading
 import traceback
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from mainspring import job as machine
@@ -11,11 +16,14 @@ from mainspring.brokers.base import Broker
 from mainspring.clock import SECOND
 from mainspring.compat import TaskContext, task_finished, task_started
 from mainspring.conf import Options
+from mainspring.current import CurrentJob, make_current
+from mainspring.exceptions import TimeLimitExceeded
 from mainspring.job import Job, State
 from mainspring.payload import decode_arguments, encode_result
 from mainspring.results import result_of
 from mainspring.retries import should_retry
 from mainspring.tasks import Task
+from mainspring.worker.time_limits import Run, TimeLimits, interrupt_thread, settle_interruption
 
 logger = logging.getLogger("mainspring.worker")
 
@@ -36,32 +44,110 @@ class Ran:
 
 
 class Execution:
-    """Runs claimed jobs of one backend; holds what is the same for all of them."""
+    """
+    Runs claimed jobs of one backend; holds what is the same for all of them.
 
-    def __init__(self, broker: Broker, options: Options, sender: type) -> None:
+    `limits` watches the runs that have a time limit; without it nothing is limited.
+    """
+
+    def __init__(self, broker: Broker, options: Options, sender: type, limits: TimeLimits | None = None) -> None:
         self.broker = broker
         self.options = options
         self.sender = sender
+        self._limits = limits
 
-    def run(self, job: Job, task: Task) -> Ran:
+    def limited(self, job: Job, task: Task, slot: int) -> Run | None:
+        """Return the run of a job that has a time limit, which counts from now; None when it has none."""
+        timeout = self._setting("timeout", job, task)
+        if not timeout or self._limits is None:
+            return None
+        return Run(job, task, slot, timeout, self._setting("grace", job, task) or 0.0)
+
+    def run(self, job: Job, task: Task, run: Run | None = None) -> Ran:
         """Run the job in this thread. Nothing that the task raises escapes."""
         started_at = self.broker.clock.moment()
         try:
             call, args, kwargs = self._prepare(job, task)
-            value = contextvars.copy_context().run(call, *args, **kwargs)
+            context = contextvars.copy_context()
+            current = _current(job, run)
+            if run is None:
+                value = context.run(_call, current, call, args, kwargs)
+            else:
+                value = self._run_limited(run, partial(context.run, _call, current, call, args, kwargs))
             return self._succeeded(job, value, started_at)
         except BaseException as exception:
-            return self._failed(job, task, exception, started_at)
+            return self._failed(job, task, _reworded(exception, run), started_at)
 
-    async def arun(self, job: Job, task: Task) -> Ran:
+    async def arun(self, job: Job, task: Task, run: Run | None = None) -> Ran:
         """Run the job on this event loop; the caller has given it a context of its own."""
         started_at = self.broker.clock.moment()
         try:
             call, args, kwargs = self._prepare(job, task)
-            value = await call(*args, **kwargs)
+            make_current(_current(job, run))
+            coroutine = call(*args, **kwargs)
+            value = await (coroutine if run is None else self._await_limited(run, coroutine))
             return self._succeeded(job, value, started_at)
         except BaseException as exception:
-            return self._failed(job, task, exception, started_at)
+            return self._failed(job, task, _reworded(exception, run), started_at)
+
+    def given_up(self, run: Run, stack: str) -> Ran:
+        """Return the job failed because it has taken no notice of its timeout; `stack` is where its code stands."""
+        text = f"The job ran longer than its timeout of {run.timeout:g} s and took no notice of being interrupted"
+        logger.error("Job %s (%s) failed: %s.", run.job.id, run.job.task_path, text)
+        return self._ended_by_limit(run, f"{text}; its process is replaced. Its code stood here:\n{stack}")
+
+    def _ended_by_limit(self, run: Run, text: str) -> Ran:
+        job, at = run.job, self.broker.clock.moment()
+        exception = TimeLimitExceeded(text)
+        error = machine.error_entry(
+            _class_path(exception),
+            _cut(text, self.options.max_traceback),
+            worker_id=job.worker_id,
+            attempt=job.attempts + 1,
+            started_at=run.started_at,
+            finished_at=at,
+        )
+        return Ran(job, machine.fail(job, error, run.started_at, at), exception, run.timeout)
+
+    def _setting(self, name: str, job: Job, task: Task) -> float | None:
+        """Return the task's own time limit or grace, else its queue's, else the options'."""
+        own: float | None = getattr(task, name)
+        if own is not None:
+            return own
+        of_queue = self.options.queue_settings.get(job.queue_name)
+        if of_queue is not None and name in of_queue:
+            found: float | None = of_queue[name]
+            return found
+        return self.options.timeout if name == "timeout" else self.options.grace
+
+    def _run_limited(self, run: Run, call: Callable[[], Any]) -> Any:
+        assert self._limits is not None
+        run.started_at = self.broker.clock.moment()
+        run.thread_id = threading.get_ident()
+        run.interrupt = partial(interrupt_thread, run.thread_id)
+        self._limits.begin(run)
+        # An interruption can come in any line from `arm` to the end of `settle_interruption`, and nowhere else.
+        try:
+            run.arm()
+            return call()
+        finally:
+            run.is_late = not run.disarm()
+            if run.is_late:
+                settle_interruption(run)
+
+    async def _await_limited(self, run: Run, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        assert self._limits is not None
+        run.started_at = self.broker.clock.moment()
+        # A task of its own, so that a cancellation that comes too late meets nothing but what has ended already.
+        future = asyncio.ensure_future(coroutine)
+        run.interrupt = partial(asyncio.get_running_loop().call_soon_threadsafe, future.cancel)
+        run.thread_id, run.future = threading.get_ident(), future
+        self._limits.begin(run)
+        run.arm()
+        try:
+            return await future
+        finally:
+            run.is_late = not run.disarm()
 
     def refused(self, ran: Ran, reason: BaseException) -> Ran:
         """Return the job failed because the store would not take its outcome."""
@@ -139,15 +225,39 @@ class Execution:
             return None
 
 
+def _current(job: Job, run: Run | None) -> CurrentJob:
+    ends_at = math.inf if run is None else run.ends_at
+    return CurrentJob(job.id, job.task_path, job.queue_name, job.attempts + 1, ends_at)
+
+
+def _call(current: CurrentJob, call: Callable[..., Any], args: list[Any], kwargs: dict[str, Any]) -> Any:
+    make_current(current)
+    return call(*args, **kwargs)
+
+
+def _reworded(exception: BaseException, run: Run | None) -> BaseException:
+    """Say which limit was exceeded, of an interruption that the task has let through."""
+    if run is None or not run.is_late:
+        return exception
+    if not isinstance(exception, asyncio.CancelledError | TimeLimitExceeded):
+        return exception
+    reworded = TimeLimitExceeded(f"The job ran longer than its timeout of {run.timeout:g} s.")
+    return reworded.with_traceback(exception.__traceback__)
+
+
 def format_traceback(exception: BaseException, limit: int) -> str:
     """Return the traceback from the task's own first frame on, its middle cut out where it is longer than `limit`."""
     frames = exception.__traceback__
-    while frames is not None and frames.tb_frame.f_globals.get("__name__") == __name__:
+    while frames is not None and str(frames.tb_frame.f_globals.get("__name__")).startswith("mainspring.worker."):
         frames = frames.tb_next
     try:
         text = "".join(traceback.format_exception(type(exception), exception, frames))
     except Exception as failure:  # an exception whose own __str__ or notes raise
         text = f"{_class_path(exception)} (its traceback cannot be shown: {type(failure).__name__})\n"
+    return _cut(text, limit)
+
+
+def _cut(text: str, limit: int) -> str:
     if len(text) <= limit:
         return text
     half = max((limit - len(CUT_OFF)) // 2, 0)

@@ -12,6 +12,7 @@ from mainspring import job as machine
 from mainspring.brokers.base import Broker
 from mainspring.conf import Options
 from mainspring.exceptions import MainspringError
+from mainspring.job import Job
 from mainspring.worker.execution import Execution, Ran
 from mainspring.worker.known_tasks import KnownTasks
 
@@ -35,7 +36,7 @@ class Inline:
     def run_next(self) -> Ran | None:
         """Run the next ready job and store what became of it; return None when there is none."""
         self._broker.promote(PROMOTED)
-        while claimed := self._broker.claim(WORKER_ID, self._queues, 1, self._tasks.unknown()):
+        while claimed := self._claim(alone=False) or self._claim(alone=True):
             job = claimed[0]
             task = self._tasks.find(job.task_path)
             if task is None:
@@ -46,6 +47,9 @@ class Inline:
                 ran = run(job, task)
             return self._settle(ran)
         return None
+
+    def _claim(self, *, alone: bool) -> list[Job]:
+        return self._broker.claim(WORKER_ID, self._queues, 1, self._tasks.unknown(), alone=alone)
 
     def _settle(self, ran: Ran) -> Ran:
         accepted, refused = self._broker.settle_each([ran.job])

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from mainspring.brokers.base import Broker
 from mainspring.conf import Options
 from mainspring.exceptions import BrokerUnavailable
-from mainspring.worker.coroutines import pop_all
 from mainspring.worker.execution import Execution, Ran
+from mainspring.worker.rows import pop_all
 
 logger = logging.getLogger("mainspring.worker")
 

@@ -1,7 +1,7 @@
 """What a `worker` command was asked to do, in a form that passes from process to process."""
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -16,12 +16,13 @@ class Plan:
     One backend, and the options given as flags.
 
     `database` is the alias of DATABASES that the jobs live in. What a plan leaves open, TASKS decides, in every
-    process alike.
+    process alike. With `is_alone` a process runs the jobs that crashed before, one at a time, and no others.
     """
 
     backend: str
     database: str | None
     flags: dict[str, Any] = field(default_factory=dict)
+    is_alone: bool = False
 
     @cached_property
     def options(self) -> Options:
@@ -33,7 +34,7 @@ class Plan:
     def queues(self) -> list[str] | None:
         """The queues to serve; None is every queue there is."""
         options = self.options
-        queues = options.queues or settings.TASKS[self.backend].get("QUEUES", ["default"])
+        queues = options.serve or settings.TASKS[self.backend].get("QUEUES", ["default"])
         return [name for name in queues if name not in options.exclude] if queues else None
 
     @property
@@ -47,6 +48,22 @@ class Plan:
         threads = self.options.threads
         for_coroutines = max(threads, 1) if self.options.async_jobs else 0
         return self.options.processes * (threads + for_coroutines + 1) + 2
+
+    @property
+    def reloads(self) -> bool:
+        """Are the processes started again when their code changes?"""
+        reload = self.options.reload
+        return bool(settings.DEBUG) if reload is None else reload
+
+    def shaped(self) -> "Plan":
+        """Return this plan with the size of a process settled: new code must fit the memory that was made for it."""
+        return replace(self, flags=self.flags | {"threads": self.options.threads, "async": self.options.async_jobs})
+
+    def alone(self) -> "Plan":
+        """Return the plan of a process for the jobs that run alone; it ends when there are none."""
+        shape = {"threads": min(self.options.threads, 1), "async": min(self.options.async_jobs, 1)}
+        flags = self.flags | shape | {"max_idle": 1, "drain": False}
+        return replace(self, flags={**flags, "max_jobs": None}, is_alone=True)
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))

@@ -6,8 +6,12 @@ from typing import Protocol
 class Reports(Protocol):
     """Hears from a worker; every method may be called from any thread and must be quick."""
 
-    def started(self, slot: int, job_id: str) -> None:
-        """The code of this job begins to run; no other running job has the same `slot`."""
+    def started(self, slot: int, job_id: str, gives_up_at: float, thread_id: int) -> None:
+        """
+        The code of this job begins to run; no other running job has the same `slot`.
+
+        By `gives_up_at`, on the monotonic clock, this process will have ended it; 0.0 is never.
+        """
 
     def ended(self, slot: int) -> None:
         """What ran in `slot` has ended."""
@@ -21,12 +25,21 @@ class Reports(Protocol):
     def deferred(self, due_at: int) -> None:
         """A job was put back until this moment."""
 
+    def retiring(self, reason: str) -> None:
+        """This worker claims no more and ends when it can: another may take its place now."""
+
+    def is_trusted(self) -> bool:
+        """Do others surely take this worker for alive?"""
+
 
 class NoReports:
     """Nobody looks after this worker."""
 
-    def started(self, slot: int, job_id: str) -> None: ...
+    def started(self, slot: int, job_id: str, gives_up_at: float, thread_id: int) -> None: ...
     def ended(self, slot: int) -> None: ...
     def found_more(self) -> None: ...
     def busy(self) -> None: ...
     def deferred(self, due_at: int) -> None: ...
+    def retiring(self, reason: str) -> None: ...
+    def is_trusted(self) -> bool:
+        return True

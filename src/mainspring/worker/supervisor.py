@@ -8,24 +8,30 @@ import socket
 import sys
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from mainspring.worker.child_process import ChildProcess
+from mainspring.worker.children import Children
+from mainspring.worker.files import FileWatch, loaded_files, wait_for_change
+from mainspring.worker.lifelines import Lifelines
+from mainspring.worker.memory import used_percent
 from mainspring.worker.plan import Plan
+from mainspring.worker.titles import Title
 
 if TYPE_CHECKING:
     from mainspring.brokers.base import Broker, Listener
-    from mainspring.job import Job
 
 logger = logging.getLogger("mainspring.worker")
 
 EXIT_DONE = 0
+EXIT_REFUSED = 1
 EXIT_FORCED = 130
 
 GRACE = 1.0  # seconds beyond the shutdown time until a child that does not end is killed
-RESTART_DELAYS = (0.0, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
-STEADY_AFTER = 10.0  # a child that lived this long was no failed start
-READY_AGAIN_AFTER = 30.0  # seconds between two lines that say what is waited for
+SAY_AGAIN_AFTER = 30.0  # seconds between two lines that say what is waited for
+LOOK_AT_FILES_EVERY = 1.0
+WEIGH_EVERY = 5.0
+LONGEST_WAIT = 2.0  # seconds that a locked or silent store may hold a supervisor up, which has signals to heed
 
 
 class Supervisor:
@@ -33,33 +39,40 @@ class Supervisor:
 
     def __init__(self, plan: Plan, broker: "Broker") -> None:
         from mainspring.worker.caretaker import Caretaker
+        from mainspring.worker.questions import Questions
 
         self._plan = plan
         self._options = plan.options
         self._broker = broker
-        self._caretaker = Caretaker(broker, self._options, self._wake, self._announce)
-        self._children: list[ChildProcess] = []
-        self._listener: Listener | None = None
         self._selector = selectors.DefaultSelector()
+        lifelines = Lifelines(broker.lifeline_folder)
+        lifelines.clean()
+        self._children = Children(plan, self._selector, lifelines, self._started, self._died, self._heard)
+        self._questions = Questions(broker, self._children)
+        self._caretaker = Caretaker(broker, self._options, self._children, lifelines, self._questions.ask, plan.queues)
+        self._files = FileWatch()
+        self._files_at = self._weighed_at = time.monotonic()
+        self._listener: Listener | None = None
         self._signals: list[int] = []
-        self._start_at = [0.0] * self._options.processes  # when to start each missing child
-        self._failed_starts = 0
-        self._hops = 0
-        self._next_child = 0
         self._stops_by: float | None = None
         self._is_forced = False
+        self._is_refused = False
+        self.runs_again = False  # with the settings as they are now
 
     def run(self) -> int:
         """Supervise until told to stop; return the exit code."""
         self._catch_signals()
         self._wait_for_store()
         while not self._is_over():
-            self._start_missing()
+            self._children.start_missing(has_alone=self._caretaker.has_alone)
             self._listen()
-            pause = min([self._caretaker.tick(), *self._pauses()])
-            self._select(pause)
+            self._select(min([self._tick(), *self._pauses()]))
             self._heed_signals()
-            self._reap()
+            self._children.reap()
+            self._children.end_overrun()
+            self._questions.tick()
+            self._look_at_files()
+            self._weigh()
             self._kill_the_late()
         return self._end()
 
@@ -73,23 +86,11 @@ class Supervisor:
             try:
                 return self._broker.check()
             except BrokerUnavailable as error:
-                if time.monotonic() - said_at >= READY_AGAIN_AFTER or not said_at:
+                if time.monotonic() - said_at >= SAY_AGAIN_AFTER or not said_at:
                     said_at = time.monotonic()
                     logger.warning("Waiting to start: %s", error)
             self._select(1.0)
         self._heed_signals()
-
-    def _start_missing(self) -> None:
-        now = time.monotonic()
-        due = [at for at in self._start_at if at <= now]
-        if self._stops_by is not None or not due:
-            return
-        self._start_at = [at for at in self._start_at if at > now]
-        for _ in due:
-            child = ChildProcess.start(self._plan)
-            self._children.append(child)
-            self._selector.register(child.channel, selectors.EVENT_READ, child)
-            self._caretaker.add(child.info)
 
     def _listen(self) -> None:
         from mainspring.exceptions import BrokerUnavailable
@@ -104,19 +105,77 @@ class Supervisor:
         if fileno is not None:
             self._selector.register(fileno, selectors.EVENT_READ, self._listener)
 
+    # The duties.
+
+    def _tick(self) -> float:
+        from mainspring.exceptions import WrongSite
+
+        if self._is_refused:
+            return GRACE
+        try:
+            return self._caretaker.tick()
+        except WrongSite as error:
+            logger.error("%s", error)
+            self._is_refused = True
+            self._begin_to_stop("Refused")
+            return 0.0
+
+    def _started(self, worker: Any) -> None:
+        self._caretaker.beat_soon()
+
+    def _died(self, death: Any) -> None:
+        self._caretaker.bury(death)
+
+    def _heard(self, child: ChildProcess, message: dict[str, Any]) -> None:
+        if "deferred" in message:
+            self._caretaker.expect(message["deferred"])
+        if "files" in message:
+            self._files.add(message["files"], message["folders"])
+        if "question" in message:
+            self._questions.answer(message["question"], message["answer"])
+
+    def _look_at_files(self) -> None:
+        """Start the processes again when the code has changed, and this one when the settings have."""
+        if not self._plan.reloads or time.monotonic() < self._files_at + LOOK_AT_FILES_EVERY:
+            return
+        self._files_at = time.monotonic()
+        changed = self._files.changed()
+        if changed is None:
+            self._children.list_files()
+            return
+        logger.info("%s has changed: running jobs finish, then the new code runs.", changed)
+        if changed in _own_files():
+            self.runs_again = True
+            self._begin_to_stop("New settings")
+        else:
+            self._children.reload()
+
+    def _weigh(self) -> None:
+        """Replace the largest process when the machine's memory runs out."""
+        limit = self._options.max_memory_percent
+        if limit is None or time.monotonic() < self._weighed_at + WEIGH_EVERY:
+            return
+        self._weighed_at = time.monotonic()
+        used = used_percent()
+        if used is not None and used > limit:
+            self._children.replace_largest(f"The machine uses {used:.0f} % of its memory, more than {limit} %")
+
     # Waiting.
 
     def _pauses(self) -> list[float]:
-        now = time.monotonic()
-        pauses = [at - now for at in self._start_at] if self._stops_by is None else [self._stops_by + GRACE - now]
+        if self._stops_by is not None:
+            pauses = [self._stops_by + GRACE - time.monotonic()]
+        else:
+            pauses = [self._children.next_start()] if self._children.is_short() else []
+            pauses += [self._files_at + LOOK_AT_FILES_EVERY - time.monotonic()] if self._plan.reloads else []
         if self._listener is not None and self._listener.fileno() is None:
             pauses.append(self._listener.interval)
-        return pauses
+        return [*pauses, *self._questions.pauses()]
 
     def _select(self, pause: float) -> None:
         for key, _ in self._selector.select(max(pause, 0.0)):
             if isinstance(key.data, ChildProcess):
-                self._hear(key.data)
+                self._children.hear(key.data)
             elif key.data is not None:
                 self._check_news()
             else:
@@ -131,7 +190,7 @@ class Supervisor:
         try:
             if self._listener.has_news():
                 self._caretaker.expect(0)
-                self._wake()
+                self._children.wake()
         except BrokerUnavailable as error:
             logger.warning("Listening for work was cut off; it is taken up again. %s", error)
             self._close_listener()
@@ -145,65 +204,6 @@ class Supervisor:
         self._listener.close()
         self._listener = None
 
-    # Children.
-
-    def _hear(self, child: ChildProcess) -> None:
-        for message in child.channel.receive():
-            child.heard(message)
-            if "ready" in message:
-                logger.info("Worker process %d is ready.", child.pid)
-            if "found_more" in message:
-                self._hops = len(self._children) - 1
-            if {"found_more", "busy"} & message.keys() and self._hops > 0:
-                self._hops -= 1
-                self._wake_next(besides=child)
-            if "deferred" in message:
-                self._caretaker.expect(message["deferred"])
-        if not child.channel.is_open:
-            self._selector.unregister(child.channel)
-
-    def _wake(self) -> None:
-        """Wake one child; one that has no room for more passes the word on, once round."""
-        self._hops = len(self._children) - 1
-        self._wake_next()
-
-    def _wake_next(self, besides: ChildProcess | None = None) -> None:
-        ready = [child for child in self._children if child.is_ready and child is not besides]
-        if ready:
-            self._next_child = (self._next_child + 1) % len(ready)
-            ready[self._next_child].channel.send(wake=True)
-
-    def _announce(self, ended: "list[Job]") -> None:
-        """Have a child send the signals for jobs that ended here: their receivers are the project's code."""
-        ready = [child for child in self._children if child.is_ready]
-        if ready:
-            ready[0].channel.send(ended=[job.id for job in ended])
-
-    def _reap(self) -> None:
-        for child in [child for child in self._children if child.has_ended()]:
-            # What it said last may not have been read yet. No end of the line need follow: what a task has forked
-            # may hold the other side open.
-            if child.channel.is_open:
-                self._hear(child)
-            self._children.remove(child)
-            if child.channel.is_open:
-                self._selector.unregister(child.channel)
-            self._caretaker.bury(child.death(was_stopping=self._stops_by is not None))
-            child.close()
-            self._plan_replacement(child)
-
-    def _plan_replacement(self, child: ChildProcess) -> None:
-        is_finished = child.is_over and (self._options.drain or self._options.max_idle is not None)
-        if self._stops_by is not None or is_finished:
-            return
-        if child.is_over:
-            self._start_at.append(0.0)
-            return
-        self._failed_starts = 0 if child.age() >= STEADY_AFTER else self._failed_starts + 1
-        delay = RESTART_DELAYS[min(self._failed_starts, len(RESTART_DELAYS) - 1)]
-        logger.error("Worker process %d %s; another starts in %.0f s.", child.pid, child.how_it_ended(), delay)
-        self._start_at.append(time.monotonic() + delay)
-
     # Stopping.
 
     def _catch_signals(self) -> None:
@@ -213,49 +213,90 @@ class Supervisor:
         self._wakeup_far = far
         signal.set_wakeup_fd(far.fileno(), warn_on_full_buffer=False)
         self._selector.register(self._wakeup_near, selectors.EVENT_READ, None)
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, lambda number, frame: self._signals.append(number))
         signal.signal(signal.SIGCHLD, lambda number, frame: None)  # so that a death ends the wait at once
 
     def _heed_signals(self) -> None:
         signals, self._signals = self._signals, []
         for number in signals:
-            if self._stops_by is None:
+            if number == signal.SIGHUP:
+                self._roll()
+            elif self._stops_by is None:
                 self._begin_to_stop(signal.Signals(number).name)
             else:
                 logger.warning("Second %s: ending now.", signal.Signals(number).name)
                 self._is_forced = True
 
+    def _roll(self) -> None:
+        if self._stops_by is None:
+            logger.info("SIGHUP: each process is replaced by one with the code as it is now.")
+            self._children.roll()
+
     def _begin_to_stop(self, name: str) -> None:
+        if self._stops_by is not None:
+            return
         within = self._options.shutdown_timeout
         logger.info("%s: stopping; running jobs may finish within %g s.", name, within)
         self._stops_by = time.monotonic() + within
-        for child in self._children:
-            child.channel.send(stop=within)
+        self._children.stop(within)
 
     def _kill_the_late(self) -> None:
         is_late = self._stops_by is not None and time.monotonic() >= self._stops_by + GRACE
         if is_late or self._is_forced:
-            for child in self._children:
-                child.kill()
+            self._children.kill()
 
     def _is_over(self) -> bool:
-        is_over = not self._children and (self._stops_by is not None or not self._start_at)
-        if is_over and not self._caretaker.is_settled:
-            self._caretaker.tick()
-        return is_over
+        if not self._children.is_done:
+            return False
+        if not self._caretaker.is_settled:
+            self._tick()
+        if self._stops_by is None and not self._caretaker.has_alone:
+            # Nothing more is ready but what runs alone, and that shows in a beat.
+            self._caretaker.beat_soon()
+            self._tick()
+        return self._stops_by is not None or not self._caretaker.has_alone
 
     def _end(self) -> int:
         self._caretaker.leave()
         self._close_listener()
-        logger.info("Stopped.")
+        if self._is_forced:
+            self.runs_again = False
+        logger.info("Starting again." if self.runs_again else "Stopped.")
+        if self._is_refused:
+            return EXIT_REFUSED
         return EXIT_FORCED if self._is_forced else EXIT_DONE
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Run as `python -m mainspring.worker.supervisor PLAN`, in place of the process that was `manage.py`."""
-    plan_text = arguments[0]
+def _own_files() -> set[str]:
+    """Return the files that this process itself has loaded: the settings, and what they import."""
+    return set(loaded_files())
 
+
+def main(arguments: Sequence[str]) -> int:
+    """
+    Run as `python -m mainspring.worker.supervisor PLAN [again]`, in place of the process that was `manage.py`.
+
+    With `again` it has replaced itself because the settings changed, and waits for them to be right.
+    """
+    try:
+        supervisor = _prepare(arguments[0])
+    except Exception as error:
+        if "again" not in arguments:
+            raise
+        wait_for_change(error)
+        _run_again(arguments[0])
+    code = supervisor.run()
+    if supervisor.runs_again:
+        _run_again(arguments[0])
+    return code
+
+
+def _run_again(plan_text: str) -> NoReturn:
+    os.execv(sys.executable, [sys.executable, "-m", "mainspring.worker.supervisor", plan_text, "again"])
+
+
+def _prepare(plan_text: str) -> Supervisor:
     import django
     from django.conf import settings
 
@@ -269,8 +310,10 @@ def main(arguments: Sequence[str]) -> int:
     log_to_terminal()
     plan = Plan.from_json(plan_text)
     broker = make_broker(plan.backend, plan.database)
+    broker.limit_waits(LONGEST_WAIT)
     logger.info("Worker %d of backend %r serves %s.", os.getpid(), plan.backend, describe(plan))
-    return Supervisor(plan, broker).run()
+    Title(f"mainspring {plan.backend}: supervisor of {plan.options.processes}")
+    return Supervisor(plan, broker)
 
 
 def describe(plan: Plan) -> str:

@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+from mainspring.worker.rows import pop_all
 from mainspring.worker.standstill import Standstill
 
 logger = logging.getLogger("mainspring.worker")
@@ -56,9 +57,11 @@ class Threads:
             if self._active + self._called == 0 and self._waiting:
                 self._call_one()
 
-    def take_back(self) -> list[Any]:
-        """Take back what no thread has begun."""
-        return list(self._row())
+    def take_back(self, kind: type) -> list[Any]:
+        """Take back the items of this kind that no thread has begun; the others stay in the row."""
+        row = list(pop_all(self._waiting))
+        self._waiting.extendleft(item for item in reversed(row) if not isinstance(item, kind))
+        return [item for item in row if isinstance(item, kind)]
 
     def nudge(self, elapsed: float) -> float:
         """
@@ -72,6 +75,13 @@ class Threads:
                 if self._called == 0 and self._active < self.size:
                     self._call_one()
         return still
+
+    def add_one(self) -> None:
+        """Make room for one thread more, in place of one that hangs."""
+        with self._turn:
+            self.size += 1
+            if self._waiting:
+                self._call_one()
 
     def stop(self) -> None:
         """Let threads end when they have done what they are doing."""
@@ -97,11 +107,7 @@ class Threads:
             self._rest()
 
     def _row(self) -> Iterator[Any]:
-        while True:
-            try:
-                item = self._waiting.popleft()
-            except IndexError:
-                return
+        for item in pop_all(self._waiting):
             self._taken += 1
             yield item
 

@@ -4,6 +4,12 @@ from collections.abc import Iterable
 
 from mainspring.brokers.base import WorkerInfo
 
+# Parts of `rescue_after`. A death is noticed after at most one beat, and believed one lease later; a lease survives
+# one lost beat. A worker trusts itself for less than a lease, as nobody can have taken it for dead so early.
+BEAT = 1 / 3
+LEASE = 0.6
+TRUST = 0.5
+
 
 class Watch:
     """

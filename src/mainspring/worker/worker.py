@@ -1,6 +1,7 @@
 """The worker of one process: it claims into free capacity, has the jobs run, and stores what became of them."""
 
 import logging
+import os
 import threading
 from collections.abc import Collection, Sequence
 from typing import NamedTuple
@@ -10,15 +11,18 @@ from mainspring.brokers.base import Broker
 from mainspring.conf import Options
 from mainspring.exceptions import BrokerUnavailable
 from mainspring.job import Job, State
-from mainspring.tasks import Task
+from mainspring.worker.capacity import Capacity, Pool
 from mainspring.worker.connections import tidy_connections
 from mainspring.worker.coroutines import Coroutines
 from mainspring.worker.execution import Execution, Ran
 from mainspring.worker.known_tasks import KnownTasks
+from mainspring.worker.memory import used_by
 from mainspring.worker.outcomes import Outcomes
-from mainspring.worker.pace import LIMIT, Mix, Pace
 from mainspring.worker.reports import NoReports, Reports
+from mainspring.worker.runs import Claimed, Runs
 from mainspring.worker.threads import Threads
+from mainspring.worker.time_limits import Run, TimeLimits
+from mainspring.worker.titles import Title
 
 logger = logging.getLogger("mainspring.worker")
 
@@ -26,14 +30,9 @@ LOOK_AGAIN = 0.025  # longer than brokers hold wake-ups back (20 ms), so a wake-
 STUCK = 0.050  # a row that stands still this long goes back to the store, for whoever is free
 LOOK_PAST = 20  # times as long as it took, until a look past a full pool's tasks that found nothing is repeated
 TICK = 0.005
+SLOW_TICK = 0.2  # seconds, while there is something to watch that gives no notice
 RECONNECT = (0.2, 0.5, 1.0, 2.0, 5.0)
-
-
-class Claimed(NamedTuple):
-    """A job in the hands of this process, with the task that it runs."""
-
-    job: Job
-    task: Task
+WEIGH_EVERY = 1.0
 
 
 class Announcement(NamedTuple):
@@ -53,7 +52,8 @@ class Worker:
     Runs the jobs of one backend in this process until told to stop.
 
     `queues` None means every queue. With `max_jobs` it ends after so many, with `max_idle` when it had nothing
-    to do for so many seconds, with `drain` when no job is ready. `wake` and `stop` may be called from any thread.
+    to do for so many seconds, with `drain` when no job is ready. With `alone` it takes the jobs that crashed before,
+    one at a time, and no others. `wake`, `retire` and `stop` may be called from any thread.
     """
 
     def __init__(
@@ -65,35 +65,47 @@ class Worker:
         worker_id: str,
         queues: Collection[str] | None,
         reports: Reports | None = None,
-        max_jobs: int | None = None,
-        max_idle: float | None = None,
-        drain: bool = False,
+        alone: bool = False,
     ) -> None:
         self.broker = broker
         self.id = worker_id
         self.jobs_claimed = 0
+        self._options = options
         self._queues = queues
         self._reports: Reports = reports or NoReports()
-        self._max_jobs = max_jobs
-        self._max_idle = max_idle
-        self._is_draining = drain
+        self._is_alone = alone
         self._notices = threading.Event()
-        self._execution = Execution(broker, options, sender)
+        self._limits = TimeLimits(self._give_up)
+        self._execution = Execution(broker, options, sender, self._limits)
         self._outcomes = Outcomes(broker, options, self._execution, self._notices.set)
         self._tasks = KnownTasks(broker.clock, tuple(options.task_modules))
         # Without threads for sync tasks one thread is still there to announce what ended.
         self._threads = Threads(max(options.threads, 1), self._run_in_thread, self._notices.set)
         self._coroutines = Coroutines(options.async_jobs, options.threads, self._run_on_loop, self._notices.set)
-        self._pools = [pool for pool, size in self._pools_and_sizes(options) if size]
-        self._paces = {pool: Pace() for pool in self._pools}
-        self._mix = Mix()
+        self._capacity = Capacity(
+            self._threads if options.threads else None, self._coroutines if options.async_jobs else None, self._tasks
+        )
+        self._first_async_slot = self._threads.size
         self._to_release: list[Job] = []
+        self._title = Title(f"mainspring {broker.alias}: {'runs alone what crashed' if alone else 'worker'}")
+        self._runs = Runs(
+            self._execution,
+            self._limits,
+            self._outcomes,
+            self._reports,
+            self._give_back,
+            self._meet_hung_run,
+            self._title,
+        )
         self._is_woken = True
         self._looks_at: float | None = None  # when to look for work once more though nobody woke us
         self._looks_past_at = 0.0  # when to look past the tasks of a full pool again
-        self._unmet: list[Threads | Coroutines] = []  # pools that had no room when there may have been work for them
+        self._unmet: list[Pool] = []  # pools that had no room when there may have been work for them
         self._worked_at = self._elapsed()
+        self._weighed_at = 0.0
+        self._light_enough = used_by(os.getpid()) or 0  # what the process weighs before it has run anything
         self._stops_by: float | None = None
+        self._is_retiring = False
         self._store_away_until: float | None = None
         self._failures = 0
 
@@ -107,18 +119,29 @@ class Worker:
         self._stops_by = self._elapsed() + within
         self._notices.set()
 
+    def retire(self) -> None:
+        """Claim nothing more, give back what has not begun, and end when all that runs has finished or hangs."""
+        self._is_retiring = True
+        self._notices.set()
+
     def announce_ended(self, ids: Collection[str]) -> None:
         """Send the signals for jobs that somebody without the project's code has ended."""
         self._threads.put([EndedElsewhere(list(ids))])
 
+    def stack_of(self, job_id: str) -> str | None:
+        """Return where the code of a job stands, None if it does not run here."""
+        return self._runs.stack_of(job_id)
+
     def run(self) -> bool:
-        """Work until stopped; return whether everything that was claimed has been settled."""
+        """Work until stopped; return whether everything that was claimed has been settled and nothing hangs."""
         while True:
             if not self._is_store_away():
                 self._use_store()
             self._watch_rows()
             if self._is_over():
                 break
+            if self._is_idle():
+                self._title.show("is idle")
             self._notices.wait(self._pause())
             self._notices.clear()
         self._use_store()
@@ -126,16 +149,16 @@ class Worker:
         self._coroutines.stop()
         return self._is_idle()
 
-    def _pools_and_sizes(self, options: Options) -> list[tuple[Threads | Coroutines, int]]:
-        return [(self._threads, options.threads), (self._coroutines, options.async_jobs)]
-
     # What the loop asks itself.
 
     def _elapsed(self) -> float:
         return self.broker.clock.elapsed()
 
-    def _is_stopping(self) -> bool:
-        return self._stops_by is not None
+    def _claims_no_more(self) -> bool:
+        return self._stops_by is not None or self._is_retiring
+
+    def _has_had_enough(self) -> bool:
+        return self._options.max_jobs is not None and self.jobs_claimed >= self._options.max_jobs
 
     def _is_idle(self) -> bool:
         return self._threads.is_idle and self._coroutines.is_idle and not self._outcomes and not self._to_release
@@ -143,30 +166,54 @@ class Worker:
     def _is_over(self) -> bool:
         if self._stops_by is not None:
             return self._is_idle() or self._elapsed() >= self._stops_by
-        if self._max_jobs is not None and self.jobs_claimed >= self._max_jobs:
+        if self._is_retiring and not self._is_store_away():
+            return self._is_idle() or self._only_hung_runs_are_left()
+        if self._has_had_enough():
             return self._is_idle()
         if not self._is_idle():
             return False
-        if self._max_idle is not None and self._elapsed() >= self._worked_at + self._max_idle:
+        if self._options.max_idle is not None and self._elapsed() >= self._worked_at + self._options.max_idle:
             return True
-        return self._is_draining and not self._is_woken and self._looks_at is None
+        return self._options.drain and not self._is_woken and self._looks_at is None
+
+    def _only_hung_runs_are_left(self) -> bool:
+        if self._outcomes or self._to_release or self._threads.waiting or not self._runs.hung:
+            return False
+        hung_threads = sum(slot < self._first_async_slot for slot in self._runs.hung)
+        hung_coroutines = len(self._runs.hung) - hung_threads
+        # One that blocks the loop takes all others with it.
+        return self._threads.active <= hung_threads and (
+            self._coroutines.active <= hung_coroutines
+            or self._coroutines.is_stuck(self._elapsed(), self._options.grace)
+        )
 
     def _is_store_away(self) -> bool:
         return self._store_away_until is not None and self._elapsed() < self._store_away_until
 
     def _pause(self) -> float | None:
         """Return for how long nothing needs doing unless somebody gives notice; None is for ever."""
-        if self._is_woken and not self._is_store_away():
-            return 0.0
-        moments = [self._stops_by, self._store_away_until if self._is_store_away() else self._looks_at]
-        if self._max_idle is not None and self._is_idle():
-            moments.append(self._worked_at + self._max_idle)
+        moments = [self._stops_by, self._next_look()]
+        if self._options.max_idle is not None and self._is_idle():
+            moments.append(self._worked_at + self._options.max_idle)
         if self._outcomes and not self._is_store_away():
             moments.append(self._outcomes.due_at)
-        pause = min([moment - self._elapsed() for moment in moments if moment is not None], default=None)
-        if any(pool.waiting for pool in self._pools):
-            return TICK if pause is None else min(pause, TICK)
+        pauses = [moment - self._elapsed() for moment in moments if moment is not None]
+        if self._threads.waiting or self._coroutines.waiting:
+            pauses.append(TICK)
+        if self._is_retiring:
+            pauses.append(SLOW_TICK)
+        pause = min(pauses, default=None)
         return pause if pause is None else max(pause, 0.0)
+
+    def _next_look(self) -> float | None:
+        """Return when to use the store again though nobody gives notice."""
+        if self._is_store_away():
+            return self._store_away_until
+        if self._claims_no_more():
+            return None
+        if self._wants_to_look() and not self._reports.is_trusted():
+            return self._elapsed() + SLOW_TICK
+        return self._elapsed() if self._is_woken else self._looks_at
 
     # The store.
 
@@ -174,7 +221,7 @@ class Worker:
         try:
             self._flush()
             self._release()
-            if not self._is_stopping() and self._wants_to_look():
+            if self._wants_to_look() and not self._claims_no_more() and self._reports.is_trusted():
                 self._claim()
         except BrokerUnavailable as error:
             delay = RECONNECT[min(self._failures, len(RECONNECT) - 1)]
@@ -190,40 +237,41 @@ class Worker:
 
     def _wants_to_look(self) -> bool:
         is_due = self._looks_at is not None and self._elapsed() >= self._looks_at
-        return self._is_woken or is_due or any(self._room_in(pool) > 0 for pool in self._unmet)
+        return self._is_woken or is_due or any(self._capacity.room_in(pool) > 0 for pool in self._unmet)
 
     def _claim(self) -> None:
         is_woken, self._is_woken, self._looks_at = self._is_woken, False, None
-        rooms = {pool: self._room_in(pool) for pool in self._pools}
-        full_pools = [pool for pool, room in rooms.items() if room <= 0]
+        full_pools = self._capacity.full_pools()
         if is_woken and full_pools:
             self._reports.busy()
-        limit = self._limit(rooms)
+        limit = self._limit()
         if limit <= 0 or (full_pools and self._elapsed() < self._looks_past_at):
-            self._unmet = full_pools
+            self._unmet = full_pools or self._capacity.pools
             return
         began = self._elapsed()
-        jobs = self.broker.claim(self.id, self._queues, limit, self._tasks.unknown() | self._tasks_of(full_pools))
+        left_alone = self._tasks.unknown() | self._capacity.tasks_of(full_pools)
+        jobs = self.broker.claim(self.id, self._queues, limit, left_alone, alone=self._is_alone)
         if full_pools and not jobs:
             # To look past a backlog of the other kind takes time that grows with it.
             self._looks_past_at = self._elapsed() + LOOK_AGAIN + LOOK_PAST * (self._elapsed() - began)
         self._take(jobs)
         if len(jobs) == limit:
-            self._unmet = list(self._pools)
+            self._unmet = list(self._capacity.pools)
             self._reports.found_more()
         else:
             self._unmet = full_pools
             # A look that found something, or that somebody asked for, is followed by one more: see LOOK_AGAIN.
             self._looks_at = self._elapsed() + LOOK_AGAIN if jobs or is_woken else None
 
-    def _limit(self, rooms: dict[Threads | Coroutines, int]) -> int:
-        """Return how many jobs to claim for the pools that have room."""
-        open_rooms = [room for room in rooms.values() if room > 0]
-        if len(open_rooms) == 2:
-            limit = self._mix.limit(rooms[self._threads], rooms[self._coroutines])
-        else:
-            limit = sum(open_rooms)
-        return min(limit, LIMIT, LIMIT if self._max_jobs is None else self._max_jobs - self.jobs_claimed)
+    def _limit(self) -> int:
+        """Return how many jobs to claim now."""
+        if self._is_alone:
+            return 1 if self._is_idle() else 0
+        held = self._threads.waiting + self._coroutines.waiting + len(self._outcomes) + len(self._to_release)
+        limits = [self._capacity.room(), self._options.max_in_flight - held]
+        if self._options.max_jobs is not None:
+            limits.append(self._options.max_jobs - self.jobs_claimed)
+        return min(limits)
 
     def _take(self, jobs: Sequence[Job]) -> None:
         if jobs:
@@ -231,53 +279,43 @@ class Worker:
             self.jobs_claimed += len(jobs)
             self._hand_over(jobs)
 
-    def _room_in(self, pool: Threads | Coroutines) -> int:
-        held, wanted = pool.waiting + pool.active, pool.size + self._paces[pool].ahead()
-        # Fetch half a load or more: a round trip for one free place at a time would cost more than a short job.
-        return wanted - held if held < pool.size or held <= wanted // 2 else 0
-
-    def _tasks_of(self, pools: Collection[Threads | Coroutines]) -> set[str]:
-        """Return the tasks that would need one of these pools; in time this leaves only the other kind."""
-        paths = self._tasks.sync_paths if self._threads in pools else set()
-        return paths | self._tasks.async_paths if self._coroutines in pools else paths
-
     def _hand_over(self, jobs: Sequence[Job]) -> None:
-        for_pool: dict[Threads | Coroutines, list[Claimed]] = {self._threads: [], self._coroutines: []}
+        for_pool: dict[Pool, list[Claimed]] = {pool: [] for pool in self._capacity.pools}
         for job in jobs:
             task = self._tasks.find(job.task_path)
-            pool = self._coroutines if job.task_path in self._tasks.async_paths else self._threads
-            if task is None or pool not in self._pools:
-                self._to_release.append(machine.release(job))
+            pool = self._capacity.pool_of(job.task_path)
+            if task is None or pool is None:
+                self._give_back(job)
             else:
                 for_pool[pool].append(Claimed(job, task))
-        self._mix.record(len(for_pool[self._threads]), len(for_pool[self._coroutines]))
-        for pool, claimed in for_pool.items():
-            if claimed:
-                pool.put(claimed)
+        self._capacity.taken([claimed.job.task_path for row in for_pool.values() for claimed in row])
+        for pool, row in for_pool.items():
+            if row:
+                pool.put(row)
         self._release()
 
+    def _give_back(self, job: Job) -> None:
+        self._to_release.append(machine.release(job))
+
     def _release(self) -> None:
-        if self._to_release:
-            self.broker.settle(self._to_release)
-            self._to_release = []
+        # Threads add to the list meanwhile.
+        if released := list(self._to_release):
+            self.broker.settle(released)
+            del self._to_release[: len(released)]
 
     def _flush(self) -> None:
-        is_last = not any(pool.active for pool in self._pools)
-        if not (self._outcomes.is_due(self._elapsed()) or (self._outcomes and (is_last or self._is_stopping()))):
+        is_last = not (self._threads.active or self._coroutines.active)
+        is_due = self._outcomes.is_due(self._elapsed())
+        if not (is_due or (self._outcomes and (is_last or self._claims_no_more()))):
             return
         accepted = self._outcomes.flush()
         self._worked_at = self._elapsed()
-        self._record_pace(accepted)
+        self._capacity.ran(accepted)
         ended = [ran for ran in accepted if State(ran.job.state).is_end]
         if ended:
             self._threads.put([Announcement(ended)])
         self._look_after_the_others([ran.job for ran in accepted])
-
-    def _record_pace(self, rans: list[Ran]) -> None:
-        for pool, pace in self._paces.items():
-            is_async = pool is self._coroutines
-            seconds = [ran.seconds for ran in rans if (ran.job.task_path in self._tasks.async_paths) is is_async]
-            pace.record(len(seconds), sum(seconds))
+        self._weigh()
 
     def _look_after_the_others(self, jobs: list[Job]) -> None:
         """See to it that jobs which are to run again will be found when they are due."""
@@ -287,19 +325,42 @@ class Worker:
         if any(job.state == State.READY for job in jobs):
             self._is_woken = True
 
+    def _weigh(self) -> None:
+        """Retire when this process has grown too large."""
+        limit = self._options.max_memory
+        if limit is None or self._is_retiring or self._elapsed() < self._weighed_at + WEIGH_EVERY:
+            return
+        self._weighed_at = self._elapsed()
+        used = used_by(os.getpid()) or 0
+        if used <= limit:
+            return
+        if self._light_enough > limit:
+            logger.warning(
+                "max_memory is %d MB, but a process of this project takes %d MB before it runs anything; it is left"
+                " alone. Raise max_memory.",
+                limit // 10**6,
+                self._light_enough // 10**6,
+            )
+            self._weighed_at = self._elapsed() + 3600
+            return
+        self._retire(f"uses {used // 10**6} MB of at most {limit // 10**6} MB")
+
+    def _retire(self, reason: str) -> None:
+        self.retire()
+        self._reports.retiring(reason)
+
     # The pools.
 
     def _watch_rows(self) -> None:
         """Release what waits here behind long jobs, so that a short one never waits while another worker is free."""
+        pool: Pool
         for pool in (self._threads, self._coroutines):
             stands_still = pool.nudge(self._elapsed()) if pool.waiting else 0.0
-            if pool.waiting and (self._is_stopping() or stands_still >= STUCK):
-                if pool in self._paces:
-                    self._paces[pool].stall(stands_still)
-                items = pool.take_back()
-                pool.put(item for item in items if not isinstance(item, Claimed))
-                self._to_release += [machine.release(item.job) for item in items if isinstance(item, Claimed)]
-                self._notices.set()
+            if pool.waiting and (self._claims_no_more() or stands_still >= STUCK):
+                self._capacity.stall(pool, stands_still)
+                for claimed in pool.take_back(Claimed):
+                    self._give_back(claimed.job)
+                    self._notices.set()
 
     def _run_in_thread(self, item: Claimed | Announcement | EndedElsewhere, slot: int) -> None:
         if isinstance(item, Announcement):
@@ -309,15 +370,16 @@ class Worker:
             for job in filter(None, map(self.broker.get, item.ids)):
                 self._execution.announce(Ran(job, job))
         else:
-            self._reports.started(slot, item.job.id)
-            ran = self._execution.run(item.job, item.task)
-            self._reports.ended(slot)
-            self._outcomes.add(ran)
+            self._runs.in_thread(item, slot)
         tidy_connections()
 
     async def _run_on_loop(self, item: Claimed, slot: int) -> None:
-        slot += self._threads.size
-        self._reports.started(slot, item.job.id)
-        ran = await self._execution.arun(item.job, item.task)
-        self._reports.ended(slot)
-        self._outcomes.add(ran)
+        await self._runs.on_loop(item, self._first_async_slot + slot)
+
+    def _give_up(self, run: Run) -> None:
+        self._runs.give_up(run)
+
+    def _meet_hung_run(self) -> None:
+        # Somebody has to announce the failure, and all threads may hang.
+        self._threads.add_one()
+        self._retire("holds a job that takes no notice of its timeout")

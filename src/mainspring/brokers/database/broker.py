@@ -4,23 +4,24 @@ import json
 import time
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, TypeVar
 
 from django.db import connections, transaction
 
 from mainspring import job as machine
-from mainspring.brokers.base import Broker, Count, Listener, WorkerInfo
+from mainspring.brokers.base import Broker, Count, Listener, Pulse, WorkerInfo
 from mainspring.brokers.database import errors
 from mainspring.brokers.database.cursor import Cursor
 from mainspring.brokers.database.listeners import WAKE_EVERY
 from mainspring.brokers.database.mysql import MySQL
 from mainspring.brokers.database.postgresql import PostgreSQL
 from mainspring.brokers.database.sqlite import SQLite
-from mainspring.brokers.database.store import Connection, Store
+from mainspring.brokers.database.store import END, Connection, Span, Store
 from mainspring.brokers.database.waiting import wait_for
 from mainspring.clock import SECOND, Clock
 from mainspring.exceptions import BrokerUnavailable
-from mainspring.job import ENDS, Job, State
+from mainspring.job import ALONE, ENDS, Job, State
 
 T = TypeVar("T")
 
@@ -56,21 +57,36 @@ class DatabaseBroker(Broker):
         return job.due_at is None or job.due_at < self.clock.moment() + SOON
 
     def claim(
-        self, worker_id: str, queues: Collection[str] | None, limit: int, skip_tasks: Collection[str] = ()
+        self,
+        worker_id: str,
+        queues: Collection[str] | None,
+        limit: int,
+        skip_tasks: Collection[str] = (),
+        *,
+        alone: bool = False,
     ) -> list[Job]:
         if queues is None:
             queues = self._run(self._store.queue_names)
         queues = list(dict.fromkeys(queues))
         if not queues or limit < 1:
             return []
-        began, at = self.clock.elapsed(), self.clock.moment()
+        at = self.clock.moment()
+        if alone:
+            return self._take([Span(queue, ALONE, END) for queue in queues], limit, skip_tasks, worker_id, at)
+        began = self.clock.elapsed()
         spans = self._cursor.spans(queues, skip_tasks, began)
-        jobs = self._run(self._store.claim, spans, limit, skip_tasks, worker_id, machine.new_token(), at)
+        jobs = self._take(spans, limit, skip_tasks, worker_id, at)
         bands = {(job.queue_name, job.priority) for job in jobs}
         if len(spans) == len(queues) and not any(span.low for span in spans):
             self._cursor.looked(began, self.clock.elapsed())
             bands |= set(self._run(self._store.bands, queues) if skip_tasks else ())
         self._cursor.learn(queues, bands, jobs, limit, at)
+        return jobs
+
+    def _take(
+        self, spans: Sequence[Span], limit: int, skip_tasks: Collection[str], worker_id: str, at: int
+    ) -> list[Job]:
+        jobs = self._run(self._store.claim, spans, limit, skip_tasks, worker_id, machine.new_token(), at)
         return sorted(jobs, key=_rank)
 
     def settle(self, jobs: Sequence[Job]) -> set[str]:
@@ -133,22 +149,21 @@ class DatabaseBroker(Broker):
         states = [str(state) for state in states]
         return self._run(self._store.prune, states, before, limit, dry_run) if states else 0
 
-    def beat(self, workers: Sequence[WorkerInfo]) -> list[WorkerInfo]:
+    def beat(self, workers: Sequence[WorkerInfo], queues: Collection[str] | None = None) -> Pulse:
         at = self.clock.moment()
         rows = [
             (worker.id, worker.beat + 1, worker.started_at or at, at, json.dumps(worker.facts))
             for worker in sorted(workers, key=lambda worker: worker.id)  # in one order, or two may deadlock
         ]
-        if rows:
-            self._run(self._store.beat, rows)
-        self.clock.sync(self._run(self._store.moment))
-        return self.workers()
+        pulse, moment = self._run(self._store.beat, rows, queues)
+        self.clock.sync(moment)
+        return pulse
 
     def leave(self, worker_ids: Collection[str]) -> None:
         self._run(self._store.leave, worker_ids)
 
     def workers(self) -> list[WorkerInfo]:
-        return [_worker(*row) for row in self._run(self._store.workers)]
+        return self._run(self._store.workers)
 
     def wait_for(self, id: str, timeout: float) -> Job | None:
         deadline = time.monotonic() + timeout
@@ -180,6 +195,17 @@ class DatabaseBroker(Broker):
     def check(self) -> None:
         self._run(self._store.next_due)
 
+    @property
+    def can_always_beat(self) -> bool:  # type: ignore[override]
+        return self._store.can_always_beat
+
+    @property
+    def lifeline_folder(self) -> Path | None:  # type: ignore[override]
+        return self._store.lifeline_folder(connections[self.using])
+
+    def limit_waits(self, seconds: float) -> None:
+        self._store.limit_waits(connections[self.using], seconds)
+
     def close(self) -> None:
         connections[self.using].close()
 
@@ -189,10 +215,6 @@ class DatabaseBroker(Broker):
 
 def _rank(job: Job) -> int:
     return job.rank or 0
-
-
-def _worker(id: str, beat: int, started_at: int, beat_at: int, facts: str) -> WorkerInfo:
-    return WorkerInfo(id, beat, started_at, beat_at, json.loads(facts))
 
 
 def _is_repeat(job: Job, stored: Job) -> bool:

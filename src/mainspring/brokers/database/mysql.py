@@ -41,6 +41,7 @@ class MySQL(Store):
     # On a small table the optimizer reads every row, and whoever locks by that waits for the rows of all others.
     by_id = "FORCE INDEX (PRIMARY)"
     by_due = "FORCE INDEX (mainspring_job_due)"
+    by_rank = "FORCE INDEX (mainspring_job_rank)"
     delete = f"DELETE job FROM {JOB} AS job FORCE INDEX (PRIMARY) WHERE job.id IN %s"
     skip_locked = "FOR UPDATE SKIP LOCKED"
     on_known_id_keep = f"ON DUPLICATE KEY UPDATE id = {JOB}.id"  # INSERT IGNORE would hide every other error
@@ -89,7 +90,7 @@ class MySQL(Store):
         at: int,
     ) -> list[Job]:
         pick = (
-            f"SELECT {self.job_columns} FROM {JOB} FORCE INDEX (mainspring_job_rank)"
+            f"SELECT {self.job_columns} FROM {JOB} {self.by_rank}"
             " WHERE queue_name = %s AND `rank` >= %s AND `rank` < %s AND state = 'ready'"
             f" AND task_path {self.not_in} ORDER BY `rank` LIMIT %s {self.skip_locked}"
         )

@@ -1,17 +1,27 @@
 """PostgreSQL: a claim is one statement that passes over what others have locked."""
 
+import json
 import secrets
 import time
 from collections.abc import Collection, Sequence
 from contextlib import nullcontext
 from typing import Any
 
-from mainspring.brokers.base import Listener
+from mainspring.brokers.base import Listener, Pulse
 from mainspring.brokers.database.listeners import PollingListener, WakeListener, is_readable, own_connection
-from mainspring.brokers.database.store import Connection, Span, Store, _jobs, as_json
-from mainspring.brokers.database.tables import FINISHED, FINISHED_COLUMNS, JOB, JOB_COLUMNS, MUTABLE_COLUMNS, WAITER
+from mainspring.brokers.database.store import QUEUES, Connection, Span, Store, _jobs, as_json, as_worker
+from mainspring.brokers.database.tables import (
+    FINISHED,
+    FINISHED_COLUMNS,
+    JOB,
+    JOB_COLUMNS,
+    MUTABLE_COLUMNS,
+    WAITER,
+    WORKER,
+    WORKER_COLUMNS,
+)
 from mainspring.brokers.database.waiting import AnnouncedWait
-from mainspring.job import ENDS, LIVE, Job
+from mainspring.job import ALONE, ENDS, LIVE, Job
 
 # Channels belong to a database, and a worker who looks in vain loses nothing: one for all aliases will do.
 WORK_CHANNEL = "mainspring_work"
@@ -40,7 +50,7 @@ CLAIM = f"""
 """
 
 TEXTS = {
-    "id", "state", "queue_name", "task_path", "arguments", "worker_id", "errors", "worker_ids", "result"
+    "id", "state", "queue_name", "task_path", "arguments", "worker_id", "errors", "worker_ids", "result", "facts"
 }  # fmt: skip
 
 
@@ -69,6 +79,36 @@ PUT_BACK = f"""
     UPDATE {JOB} AS job SET {", ".join(f"{name} = outcome.{name}" for name in MUTABLE_COLUMNS)}
     FROM {_rows(OUTCOME_COLUMNS)} WHERE {HELD} RETURNING job.id
 """
+
+WORKERS = ", ".join(WORKER_COLUMNS)
+RAISE_BEATS = f"""
+    INSERT INTO {WORKER} ({WORKERS}) SELECT * FROM {_rows(WORKER_COLUMNS)}
+    {Store.on_known_worker_update} RETURNING {WORKERS}
+"""
+NO_BEATS = f"SELECT {WORKERS} FROM {WORKER} WHERE false"
+GIVEN_QUEUES = "SELECT unnest(%s::text[])"
+
+
+def _beat(beating: str, queues: str) -> str:
+    """Return the one statement of a beat; `beating` writes and returns rows, `queues` names where to look."""
+    # A statement does not see in a table what it has written there itself. ORDER BY and LIMIT 1 make the planner jump
+    # to where a lone job would stand, even while it has no statistics. The time is read last.
+    return f"""
+        WITH RECURSIVE beating AS ({beating}), queue (name) AS ({queues})
+        , known AS (
+            SELECT * FROM beating UNION ALL SELECT {WORKERS} FROM {WORKER} WHERE id NOT IN (SELECT id FROM beating)
+        )
+        SELECT
+            (SELECT COALESCE(json_agg(known ORDER BY id), '[]')::text FROM known),
+            (SELECT min(due_at) FROM {JOB}),
+            EXISTS (
+                SELECT FROM queue CROSS JOIN LATERAL (
+                    SELECT FROM {JOB} WHERE queue_name = queue.name AND rank >= {ALONE} AND state = 'ready'
+                    ORDER BY rank LIMIT 1
+                ) AS first
+            ),
+            (extract(epoch FROM clock_timestamp()) * 1000000)::bigint
+    """
 
 
 class PostgreSQL(Store):
@@ -124,10 +164,15 @@ class PostgreSQL(Store):
         with nullcontext() if is_alone else self.transaction(connection), connection.cursor() as cursor:
             return _settle(cursor, FINISH, ended) | _settle(cursor, PUT_BACK, back)
 
-    def moment(self, connection: Connection) -> int:
+    def beat(
+        self, connection: Connection, rows: Sequence[tuple[Any, ...]], queues: Collection[str] | None
+    ) -> tuple[Pulse, int]:
+        statement = _beat(RAISE_BEATS if rows else NO_BEATS, QUEUES if queues is None else GIVEN_QUEUES)
+        beats = json.dumps([dict(zip(WORKER_COLUMNS, row, strict=True)) for row in rows])
         with connection.cursor() as cursor:
-            cursor.execute("SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint")
-            return int(cursor.fetchone()[0])
+            cursor.execute(statement, [*([beats] if rows else []), *([] if queues is None else [list(queues)])])
+            workers, next_due, has_alone, moment = cursor.fetchone()
+        return Pulse([as_worker(**worker) for worker in json.loads(workers)], next_due, has_alone), moment
 
 
 class NotifyListener(WakeListener):

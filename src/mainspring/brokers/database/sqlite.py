@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from django.db import DatabaseError, transaction
@@ -80,6 +81,17 @@ class SQLite(Store):
         return time.time_ns() // 1000
 
     can_wake = False
+    can_always_beat = False  # there is one write lock, and a task may hold it
+
+    def lifeline_folder(self, connection: Any) -> Path | None:
+        # Beside the file, where all that use it can look, in whatever container.
+        name = str(connection.settings_dict["NAME"])
+        return None if connection.is_in_memory_db() or name.startswith("file:") else Path(f"{name}-workers")
+
+    def limit_waits(self, connection: Any, seconds: float) -> None:
+        options = connection.settings_dict["OPTIONS"]
+        options["timeout"] = min(seconds, options.get("timeout", seconds))
+        connection.close()
 
     def listen(self, connection: Connection) -> "ChangeListener":
         return ChangeListener(own_connection(connection))

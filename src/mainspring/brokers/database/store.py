@@ -1,15 +1,17 @@
 """What all databases do alike: plain SQL by the names in `tables.py`, on a connection of Django."""
 
 import json
+import math
 from collections.abc import Collection, Iterable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from operator import attrgetter
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from django.db import transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from mainspring.brokers.base import Listener
+from mainspring.brokers.base import Listener, Pulse, WorkerInfo
 from mainspring.brokers.database.tables import (
     FINISHED,
     FINISHED_COLUMNS,
@@ -19,7 +21,7 @@ from mainspring.brokers.database.tables import (
     WORKER,
     WORKER_COLUMNS,
 )
-from mainspring.job import ENDS, LIVE, PRIORITY_HIGHEST, TIME_BITS, Job
+from mainspring.job import ALONE, ENDS, LIVE, PRIORITY_HIGHEST, TIME_BITS, Job
 
 if TYPE_CHECKING:
     from mainspring.brokers.database.waiting import EndListener
@@ -27,11 +29,19 @@ if TYPE_CHECKING:
 Connection = BaseDatabaseWrapper
 
 
-WHOLE = 2**63 - 1  # above every rank
+WHOLE = ALONE  # above the rank of every job that may run beside others
+END = 2**63 - 1  # above every rank
+
+
+# In a recursive query named `queue`: one jump in the index for each name, and an empty one at the end.
+QUEUES = (
+    f"SELECT min(queue_name) FROM {JOB} UNION ALL"
+    f" SELECT (SELECT min(queue_name) FROM {JOB} WHERE queue_name > queue.name) FROM queue WHERE name IS NOT NULL"
+)
 
 
 class Span(NamedTuple):
-    """A stretch of one queue's line: ranks from `low` up to, not including, `high`."""
+    """A stretch of one queue's line: ranks from `low` up to, not including, `high`; jobs that run alone lie behind."""
 
     queue_name: str
     low: int = 0
@@ -43,13 +53,13 @@ class Store:
     The statements of one kind of database; PostgreSQL, SQLite and MySQL say what they do differently.
 
     A list is one parameter everywhere (`is_in`, `not_in`, `listed`), so each statement has one constant text.
-    No statement asks the database for the time, except `moment`.
+    No statement asks the database for the time, except that of `beat`.
     """
 
     quote = '"'  # MySQL 8 reserves the word `rank`
     for_update = ""
     skip_locked = ""
-    by_id = by_due = ""  # which index to walk, where that must be said
+    by_id = by_due = by_rank = ""  # which index to walk, where that must be said
     bigint = "bigint"
     delete = ""
     is_in: str
@@ -67,6 +77,7 @@ class Store:
         )
         self.insert = f"INSERT INTO {JOB} ({self.job_columns}) VALUES ({_marks(JOB_COLUMNS)})"
         self.insert_finished = f"INSERT INTO {FINISHED} ({self.finished_columns}) VALUES ({_marks(FINISHED_COLUMNS)})"
+        self.insert_worker = f"INSERT INTO {WORKER} ({self.names(WORKER_COLUMNS)}) VALUES ({_marks(WORKER_COLUMNS)})"
         self.delete = self.delete or f"DELETE FROM {JOB} WHERE id {self.is_in}"
         changes = ", ".join(f"{self.names([name])} = %s" for name in MUTABLE_COLUMNS)
         self.update = f"UPDATE {JOB} SET {changes} WHERE id = %s"
@@ -196,7 +207,8 @@ class Store:
                 # In this order, as MySQL sets one column after the other.
                 cursor.execute(
                     f"UPDATE {JOB} {self.by_id} SET state = 'ready', {self.names(['rank'])} ="
-                    f" ((100 - CAST(priority AS {self.bigint})) << {TIME_BITS}) | due_at, due_at = NULL"
+                    f" CASE WHEN crashes > 0 THEN {ALONE} ELSE 0 END"
+                    f" | ((100 - CAST(priority AS {self.bigint})) << {TIME_BITS}) | due_at, due_at = NULL"
                     f" WHERE id {self.is_in}",
                     [self.listed(ids)],
                 )
@@ -248,15 +260,11 @@ class Store:
     def queue_names(self, connection: Connection) -> list[str]:
         """Return the queues that hold live jobs, by one jump in the index for each."""
         with connection.cursor() as cursor:
-            cursor.execute(
-                f"WITH RECURSIVE queue (name) AS (SELECT min(queue_name) FROM {JOB} UNION ALL"
-                f" SELECT (SELECT min(queue_name) FROM {JOB} WHERE queue_name > queue.name)"
-                " FROM queue WHERE name IS NOT NULL) SELECT name FROM queue WHERE name IS NOT NULL"
-            )
+            cursor.execute(f"WITH RECURSIVE queue (name) AS ({QUEUES}) SELECT name FROM queue WHERE name IS NOT NULL")
             return [name for (name,) in cursor.fetchall()]
 
     def bands(self, connection: Connection, queues: Sequence[str]) -> list[tuple[str, int]]:
-        """Return the queues and priorities that hold jobs in line, by one jump in the index for each."""
+        """Return the queues and priorities that the ordinary line holds, by one jump in the index for each."""
         bands: list[tuple[str, int]] = []
         rank = self.names(["rank"])
         with connection.cursor() as cursor:
@@ -264,7 +272,8 @@ class Store:
                 low = 0
                 while True:
                     cursor.execute(
-                        f"SELECT min({rank}) FROM {JOB} WHERE queue_name = %s AND {rank} >= %s", [queue_name, low]
+                        f"SELECT min({rank}) FROM {JOB} WHERE queue_name = %s AND {rank} >= %s AND {rank} < %s",
+                        [queue_name, low, WHOLE],
                     )
                     head = cursor.fetchone()[0]
                     if head is None:
@@ -292,16 +301,31 @@ class Store:
 
     # Workers.
 
-    def beat(self, connection: Connection, rows: Sequence[tuple[Any, ...]]) -> None:
-        """Insert rows of WORKER_COLUMNS, or raise the beat of those that are known."""
-        insert = f"INSERT INTO {WORKER} ({self.names(WORKER_COLUMNS)}) VALUES ({_marks(WORKER_COLUMNS)})"
-        with self.transaction(connection), connection.cursor() as cursor:
-            cursor.executemany(f"{insert} {self.on_known_worker_update}", rows)
+    def beat(
+        self, connection: Connection, rows: Sequence[tuple[Any, ...]], queues: Collection[str] | None
+    ) -> tuple[Pulse, int]:
+        """
+        Insert rows of WORKER_COLUMNS, or raise the beat of those that are known.
 
-    def workers(self, connection: Connection) -> list[tuple[Any, ...]]:
+        Return the pulse, and the database's own time in microseconds since the epoch, read last.
+        """
+        names = self.queue_names(connection) if queues is None else queues
+        with self.transaction(connection) if rows else nullcontext(), connection.cursor() as cursor:
+            if rows:
+                cursor.executemany(f"{self.insert_worker} {self.on_known_worker_update}", rows)
+            workers = self.workers(connection)
+            cursor.execute(
+                f"SELECT (SELECT min(due_at) FROM {JOB}), EXISTS (SELECT 1 FROM {JOB} {self.by_rank}"
+                f" WHERE queue_name {self.is_in} AND {self.names(['rank'])} >= {ALONE} AND state = 'ready')",
+                [self.listed(names)],
+            )
+            next_due, has_alone = cursor.fetchone()
+            return Pulse(workers, next_due, bool(has_alone)), self.moment(connection)
+
+    def workers(self, connection: Connection) -> list[WorkerInfo]:
         with connection.cursor() as cursor:
             cursor.execute(f"SELECT {self.names(WORKER_COLUMNS)} FROM {WORKER} ORDER BY id")
-            return list(cursor.fetchall())
+            return [as_worker(*row) for row in cursor.fetchall()]
 
     def leave(self, connection: Connection, worker_ids: Collection[str]) -> None:
         with connection.cursor() as cursor:
@@ -322,6 +346,19 @@ class Store:
         """Return a listener for work, on a connection of its own."""
         raise NotImplementedError
 
+    # A worker in trouble.
+
+    can_always_beat = True
+
+    def lifeline_folder(self, connection: Connection) -> Path | None:
+        """Return where to keep what shows that workers live, None for a place of the machine's."""
+        return None
+
+    def limit_waits(self, connection: Connection, seconds: float) -> None:
+        """Give up waiting for a lock, or for the server to take a connection, after about so many seconds."""
+        connection.settings_dict["OPTIONS"].setdefault("connect_timeout", math.ceil(seconds))
+        connection.close()
+
     def announce(self, cursor: Any, ids: Collection[str]) -> None:
         """Tell those who wait for the end of these jobs, once the transaction is committed."""
 
@@ -332,6 +369,11 @@ class Store:
 
 def _marks(columns: Collection[str]) -> str:
     return ", ".join(["%s"] * len(columns))
+
+
+def as_worker(id: str, beat: int, started_at: int, beat_at: int, facts: str) -> WorkerInfo:
+    """Return the worker of a row of WORKER_COLUMNS."""
+    return WorkerInfo(id, beat, started_at, beat_at, json.loads(facts))
 
 
 def as_json(jobs: Sequence[Job], columns: Sequence[str]) -> str:

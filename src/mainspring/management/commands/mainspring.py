@@ -6,7 +6,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 
-VERBS = ("worker", "status", "health", "enqueue", "check", "prune")
+VERBS = ("worker", "workers", "status", "health", "enqueue", "check", "prune")
 
 
 class Command(BaseCommand):

@@ -1,0 +1,247 @@
+"""The processes of one worker: as many as the plan says, replaced when they end, and words passed between them."""
+
+import logging
+import selectors
+import time
+from collections.abc import Callable, Collection
+from typing import TYPE_CHECKING, Any
+
+from mainspring.worker.child_process import ChildProcess, new_worker_id
+from mainspring.worker.lifelines import Lifelines
+from mainspring.worker.plan import Plan
+
+if TYPE_CHECKING:
+    from mainspring.brokers.base import WorkerInfo
+    from mainspring.worker.caretaker import Death
+
+logger = logging.getLogger("mainspring.worker")
+
+RESTART_DELAYS = (0.0, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
+STEADY_AFTER = 10.0  # a child that lived this long was no failed start
+OVERRUN_MARGIN = 2.0  # seconds that a child gets to end by itself what takes no notice of its timeout
+LARGEST_AFTER = 30.0  # seconds between two processes that are replaced because the machine's memory runs out
+
+
+class Children:
+    """
+    Keeps the processes of a plan alive.
+
+    `on_start` and `on_death` hear of every process; `on_message` of what a process says that is not about itself.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        selector: selectors.BaseSelector,
+        lifelines: Lifelines,
+        on_start: "Callable[[WorkerInfo], None]",
+        on_death: "Callable[[Death], None]",
+        on_message: Callable[[ChildProcess, dict[str, Any]], None],
+    ) -> None:
+        self._plan = plan.shaped()
+        self._selector = selector
+        self._lifelines = lifelines
+        self._on_start = on_start
+        self._on_death = on_death
+        self._on_message = on_message
+        self._all: list[ChildProcess] = []
+        self._wanted = plan.options.processes
+        self._starts_at = 0.0  # not before this
+        self._failed_starts = 0
+        self._is_stopping = False
+        self._outgoing: list[ChildProcess] = []  # to retire once another is ready in its place
+        self._hops = 0
+        self._next = 0
+        self._replaced_largest_at = 0.0
+        self.is_held_back = False  # the code cannot be loaded, and nothing has changed since
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    @property
+    def is_done(self) -> bool:
+        """Has everything ended, and is nothing to be started?"""
+        return not self._all and (self._is_stopping or not self._wanted)
+
+    # Starting.
+
+    def start_missing(self, *, has_alone: bool) -> None:
+        """Start what is missing; with `has_alone` also a process for the jobs that run alone."""
+        if self._is_stopping or self.is_held_back or self.next_start() > 0:
+            return
+        for _ in range(self._missing()):
+            self._start(self._plan)
+        if has_alone and not any(child.plan.is_alone for child in self._all):
+            self._start(self._plan.alone())
+
+    def is_short(self) -> bool:
+        """Is a process missing that is to be started?"""
+        return not self._is_stopping and not self.is_held_back and self._missing() > 0
+
+    def _missing(self) -> int:
+        present = [child for child in self._all if not child.plan.is_alone and not child.is_retiring]
+        return self._wanted - len([child for child in present if child not in self._outgoing])
+
+    def next_start(self) -> float:
+        """Return in how many seconds there may be something to start."""
+        return self._starts_at - time.monotonic()
+
+    def _start(self, plan: Plan) -> None:
+        worker_id = new_worker_id()
+        child = ChildProcess.start(plan, worker_id, self._lifelines.create(worker_id, plan.slots))
+        self._all.append(child)
+        self._selector.register(child.channel, selectors.EVENT_READ, child)
+        self._on_start(child.info)
+
+    # Hearing and telling.
+
+    def hear(self, child: ChildProcess) -> None:
+        """Read what a child has sent."""
+        for message in child.channel.receive():
+            child.heard(message)
+            self._heed(child, message)
+            self._on_message(child, message)
+        if not child.channel.is_open:
+            self._selector.unregister(child.channel)
+
+    def _heed(self, child: ChildProcess, message: dict[str, Any]) -> None:
+        if "ready" in message:
+            logger.info("Worker process %d is ready%s.", child.pid, " for jobs that run alone" * child.plan.is_alone)
+            self._failed_starts = 0
+            if self._outgoing:
+                self._outgoing.pop(0).retire()
+        if "retiring" in message:
+            logger.warning("Worker process %d %s; another takes its place.", child.pid, message["retiring"])
+            child.is_retiring = True
+        if "broken" in message:
+            logger.error("Worker process %d cannot load the code: %s", child.pid, message["broken"])
+        if "found_more" in message and not child.plan.is_alone:
+            self._hops = len(self._all) - 1
+        if {"found_more", "busy"} & message.keys() and self._hops > 0:
+            self._hops -= 1
+            self._wake_next(besides=child)
+
+    def _serving(self) -> list[ChildProcess]:
+        return [child for child in self._all if child.is_ready and not child.is_retiring]
+
+    def wake(self) -> None:
+        """Wake one child; one that has no room for more passes the word on, once round."""
+        self._hops = len(self._all) - 1
+        self._wake_next()
+
+    def _wake_next(self, besides: ChildProcess | None = None) -> None:
+        ready = [child for child in self._serving() if child is not besides and not child.plan.is_alone]
+        if ready:
+            self._next = (self._next + 1) % len(ready)
+            ready[self._next].channel.send(wake=True)
+
+    def announce(self, ids: Collection[str]) -> None:
+        """Have a child send the signals for jobs that ended here: their receivers are the project's code."""
+        for child in self._serving()[:1]:
+            child.channel.send(ended=list(ids))
+
+    def sweep(self) -> None:
+        """Have a child sweep the outbox: it lies in databases that may answer late, or never."""
+        for child in self._serving()[:1]:
+            child.channel.send(sweep=True)
+
+    def list_files(self) -> None:
+        """Have the children say which files they have loaded by now."""
+        for child in self._serving():
+            child.channel.send(files=True)
+
+    def infos(self) -> "list[WorkerInfo]":
+        return [child.info for child in self._all]
+
+    def running(self, job_id: str) -> ChildProcess | None:
+        """Return the child that runs this job."""
+        return next((child for child in self._all if child.runs(job_id)), None)
+
+    def are_running_jobs(self) -> bool:
+        return any(child.memory.running() for child in self._all)
+
+    def trust_until(self, moment: float) -> None:
+        """Tell the children until when others surely take them for alive."""
+        for child in self._all:
+            child.memory.trust_until(moment)
+
+    # Ending and replacing.
+
+    def reap(self) -> None:
+        """Bury the children that have ended."""
+        for child in [child for child in self._all if child.has_ended()]:
+            # What it said last may not have been read yet. No end of the line need follow: what a task has forked
+            # may hold the other side open.
+            if child.channel.is_open:
+                self.hear(child)
+            self._all.remove(child)
+            if child.channel.is_open:
+                self._selector.unregister(child.channel)
+            self._on_death(child.death(was_stopping=self._is_stopping))
+            child.close()
+            self._plan_replacement(child)
+
+    def _plan_replacement(self, child: ChildProcess) -> None:
+        if child in self._outgoing:
+            self._outgoing.remove(child)
+        if self._is_stopping or child.is_retiring:
+            return
+        if child.is_over:
+            options = self._plan.options
+            if not child.plan.is_alone and (options.drain or options.max_idle is not None):
+                self._wanted -= 1
+            return
+        if self._outgoing and not child.is_ready:
+            logger.error("The new code does not start; the processes that run go on with the old one.")
+            self._outgoing = []
+            return
+        if child.is_broken and self._plan.reloads:
+            logger.info("Waiting for a change of the code.")
+            self.is_held_back = True
+            return
+        self._failed_starts = 0 if child.age() >= STEADY_AFTER else self._failed_starts + 1
+        delay = RESTART_DELAYS[min(self._failed_starts, len(RESTART_DELAYS) - 1)]
+        logger.error("Worker process %d %s; another starts in %.0f s.", child.pid, child.how_it_ended(), delay)
+        self._starts_at = time.monotonic() + delay
+
+    def end_overrun(self) -> None:
+        """Kill children whose interpreter is held by a job that takes no notice of its timeout."""
+        for child in self._all:
+            if child.end_overrun(time.monotonic(), OVERRUN_MARGIN):
+                logger.error(
+                    "Worker process %d hangs in a job that takes no notice of its timeout; it is killed.", child.pid
+                )
+                child.is_retiring = True
+
+    def replace_largest(self, reason: str) -> None:
+        """Replace the process that uses most memory, unless one has just been."""
+        now = time.monotonic()
+        candidates = [child for child in self._serving() if child.age() >= LARGEST_AFTER]
+        if not candidates or now < self._replaced_largest_at + LARGEST_AFTER:
+            return
+        self._replaced_largest_at = now
+        largest = max(candidates, key=lambda child: child.info.facts.get("memory") or 0)
+        logger.warning("%s: worker process %d, the largest, is replaced.", reason, largest.pid)
+        largest.retire()
+
+    def roll(self) -> None:
+        """Replace every process by one with the code as it is now; each goes on until another is ready."""
+        self._outgoing = self._serving()
+
+    def reload(self) -> None:
+        """Replace every process by one with the code as it is now: the old code claims no more jobs."""
+        self.is_held_back = False
+        self._starts_at, self._failed_starts = 0.0, 0
+        for child in self._all:
+            if not child.is_retiring:
+                child.retire()
+
+    def stop(self, within: float) -> None:
+        """Start nothing more, and let what runs finish within so many seconds."""
+        self._is_stopping = True
+        for child in self._all:
+            child.channel.send(stop=within)
+
+    def kill(self) -> None:
+        for child in self._all:
+            child.kill()

@@ -1,0 +1,105 @@
+"""Lifelines: files by which the processes of one machine see at once whether a worker lives, and what it ran."""
+
+import fcntl
+import logging
+import os
+import re
+import tempfile
+import time
+import uuid
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+
+from mainspring.worker.shared_memory import SharedMemory
+
+logger = logging.getLogger("mainspring.worker")
+
+LEFT_FOR = 86_400.0  # seconds after which a file that nobody holds is of no use to anybody
+
+
+class Lifelines:
+    """
+    Keeps a file for each worker: the memory that it shares with its supervisor, locked for as long as either lives.
+
+    The kernel frees the lock however they end, so no clock and no beat is asked. Files of another machine, on a disk
+    that two share, say nothing. Where no file can be kept, workers go by the beat alone.
+    """
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self._folder = folder or Path(tempfile.gettempdir(), f"mainspring-{os.getuid()}")
+
+    def create(self, worker_id: str, slots: int) -> SharedMemory:
+        """Return new memory for a worker; its `fd` holds the lifeline wherever it is open."""
+        try:
+            self._make_folder()
+            fd = os.open(self._path(worker_id), os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+            fcntl.flock(fd, fcntl.LOCK_EX)
+        except OSError as error:
+            logger.warning("Without a lifeline in %s workers are watched by their beat alone: %s", self._folder, error)
+            with tempfile.TemporaryFile() as file:
+                fd = os.dup(file.fileno())
+        return SharedMemory.create(fd, slots, machine())
+
+    def is_held(self, worker_id: str) -> bool | None:
+        """Does the worker live? None: nobody here can tell."""
+        try:
+            fd = os.open(self._path(worker_id), os.O_RDONLY)
+        except OSError:
+            return None
+        try:
+            if SharedMemory.machine_of(fd) != machine():
+                return None
+            # Shared, so that two who look at the same time do not take each other for the worker.
+            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return None
+        finally:
+            os.close(fd)
+        return False
+
+    def started(self, worker_id: str) -> frozenset[str] | None:
+        """Return the ids of the jobs that a dead worker was running, None if nobody here can tell."""
+        try:
+            fd = os.open(self._path(worker_id), os.O_RDONLY)
+        except OSError:
+            return None
+        try:
+            return SharedMemory.started_in(fd) if SharedMemory.machine_of(fd) == machine() else None
+        except (OSError, ValueError):
+            return None
+        finally:
+            os.close(fd)
+
+    def remove(self, worker_id: str) -> None:
+        with suppress(OSError):
+            self._path(worker_id).unlink()
+
+    def clean(self) -> None:
+        """Remove what workers have left behind that nobody has rescued."""
+        with suppress(OSError):
+            for path in self._folder.iterdir():
+                is_old = path.stat().st_mtime < time.time() - LEFT_FOR
+                if is_old and self.is_held(path.name) is not True:
+                    path.unlink()
+
+    def _path(self, worker_id: str) -> Path:
+        return self._folder / re.sub(r"[^\w.:-]", "_", worker_id)
+
+    def _make_folder(self) -> None:
+        self._folder.mkdir(mode=0o700, exist_ok=True)
+        found = self._folder.lstat()
+        if found.st_uid != os.getuid():
+            # In a place for everybody's files somebody else may have made it first.
+            raise PermissionError(f"the folder belongs to user {found.st_uid}")
+
+
+@cache
+def machine() -> bytes:
+    """Return what tells this machine, since it was last started, from all others: at most 36 bytes."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_bytes().strip()[:36]
+    except OSError:
+        return str(uuid.uuid5(uuid.NAMESPACE_DNS, f"{os.uname().nodename}-{uuid.getnode()}")).encode()

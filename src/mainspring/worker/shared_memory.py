@@ -1,0 +1,86 @@
+"""Memory that a supervisor and one of its children share: what runs there, and how long the child may trust itself."""
+
+import mmap
+import os
+import struct
+from typing import NamedTuple
+
+# Until when the child is known to live, on CLOCK_BOOTTIME, and the machine that both run on.
+HEADER = struct.Struct("d40s")
+SLOT = struct.Struct("40sdQ")  # the job's id, the moment on the monotonic clock that ends its patience, the thread
+
+
+class Running(NamedTuple):
+    """What runs in one slot: by `gives_up_at` the child itself should have ended it, 0.0 is never."""
+
+    job_id: str
+    gives_up_at: float
+    thread_id: int
+
+
+class SharedMemory:
+    """
+    One record for each slot in which the child runs jobs, in the file `fd`.
+
+    A process that is killed cannot say what it was running, and what it merely held must not be blamed. The file
+    outlives it. And a process whose interpreter is held by one job cannot say anything.
+    """
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+        self._memory = mmap.mmap(fd, 0)
+
+    @classmethod
+    def create(cls, fd: int, slots: int, machine: bytes) -> "SharedMemory":
+        """Give an empty file the size for so many slots; pass its `fd` to the child."""
+        os.ftruncate(fd, HEADER.size + slots * SLOT.size)
+        memory = cls(fd)
+        HEADER.pack_into(memory._memory, 0, 0.0, machine)
+        return memory
+
+    @staticmethod
+    def machine_of(fd: int) -> bytes:
+        """Return the machine that a file of another process is from."""
+        header = os.pread(fd, HEADER.size, 0)
+        return bytes(HEADER.unpack(header)[1]).rstrip(b"\0") if len(header) == HEADER.size else b""
+
+    @staticmethod
+    def started_in(fd: int) -> frozenset[str]:
+        """Return the ids of the jobs that ran when the file's process died."""
+        content = os.pread(fd, os.fstat(fd).st_size, 0)
+        return frozenset(running.job_id for running in _running(content))
+
+    # For the child.
+
+    def start(self, slot: int, job_id: str, gives_up_at: float = 0.0, thread_id: int = 0) -> None:
+        at = HEADER.size + slot * SLOT.size
+        SLOT.pack_into(self._memory, at, job_id.encode("ascii", "replace"), gives_up_at, thread_id)
+
+    def end(self, slot: int) -> None:
+        self._memory[HEADER.size + slot * SLOT.size] = 0
+
+    def trusted_until(self) -> float:
+        """Return the moment of CLOCK_BOOTTIME until which others surely take the child for alive."""
+        return float(HEADER.unpack_from(self._memory)[0])
+
+    # For the supervisor.
+
+    def trust_until(self, moment: float) -> None:
+        struct.pack_into("d", self._memory, 0, moment)
+
+    def running(self) -> list[Running]:
+        """Return what runs, or ran when the process died."""
+        return _running(self._memory[:])
+
+    def started(self) -> frozenset[str]:
+        """Return the ids of the jobs that are running, or were when the process died."""
+        return frozenset(running.job_id for running in self.running())
+
+    def close(self) -> None:
+        self._memory.close()
+        os.close(self.fd)
+
+
+def _running(content: bytes) -> list[Running]:
+    records = SLOT.iter_unpack(content[HEADER.size :])
+    return [Running(id.rstrip(b"\0").decode("ascii", "replace"), *rest) for id, *rest in records if id[0]]

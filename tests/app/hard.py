@@ -1,0 +1,231 @@
+"""Tasks that misbehave, each in its own way."""
+
+import asyncio
+import ctypes
+import multiprocessing
+import os
+import resource
+import signal
+import sys
+import threading
+import time
+
+from django.db import connection, transaction
+
+import mainspring
+from tests.app.models import Note
+
+HOURS = 3600
+
+
+def began(name):
+    Note.objects.create(text=name)
+
+
+# What takes too long.
+
+
+@mainspring.task(timeout=0.5)
+def spin():
+    began("spin")
+    while True:
+        pass
+
+
+@mainspring.task(timeout=0.5)
+async def linger():
+    await Note.objects.acreate(text="linger")
+    await asyncio.sleep(HOURS)
+
+
+@mainspring.task(timeout=0.5, grace=0.5)
+def sleep_through():
+    """Sit in a C call, which nothing can interrupt."""
+    began("sleep_through")
+    time.sleep(HOURS)
+
+
+@mainspring.task(timeout=0.5, grace=0.5)
+def swallow():
+    """Take no notice of being interrupted."""
+    began("swallow")
+    while True:
+        try:
+            time.sleep(HOURS)
+        except BaseException:
+            continue
+
+
+@mainspring.task(timeout=0.5, grace=0.5)
+async def block_the_loop():
+    """Keep every other coroutine of the process from going on."""
+    await Note.objects.acreate(text="block_the_loop")
+    time.sleep(HOURS)
+
+
+@mainspring.task(timeout=0.5, grace=0.5)
+def hold_the_interpreter():
+    """Sit in a C call that does not even let other threads run."""
+    began("hold_the_interpreter")
+    ctypes.PyDLL(None).sleep(HOURS)
+
+
+@mainspring.task(timeout=0.5, max_attempts=3, backoff=[0])
+def late_at_first():
+    """Be late once, in time afterwards."""
+    began("late_at_first")
+    if Note.objects.filter(text="late_at_first").count() == 1:
+        while True:
+            pass
+    return "in time"
+
+
+@mainspring.task
+def hold_briefly(seconds):
+    """Hold the interpreter for longer than a lease, without a timeout."""
+    began("hold_briefly")
+    ctypes.PyDLL(None).usleep(int(seconds * 1_000_000))
+
+
+# What harms its process.
+
+
+@mainspring.task
+def exit_at_once():
+    os._exit(3)
+
+
+@mainspring.task
+def crash():
+    """Read from where nothing is."""
+    ctypes.string_at(0)
+
+
+@mainspring.task
+def exhaust_memory():
+    bytearray(1 << 60)
+
+
+@mainspring.task
+def raise_from_del():
+    class Bad:
+        def __del__(self):
+            raise ValueError("from __del__")
+
+    del Bad.__init__, Bad
+
+
+@mainspring.task
+def fork():
+    """Leave by a fork of its own, as multiprocessing does."""
+    process = multiprocessing.get_context("fork").Process(target=int)
+    process.start()
+    process.join()
+    return process.exitcode
+
+
+@mainspring.task
+def close_connection():
+    connection.connection.close()
+
+
+@mainspring.task
+def leave_a_transaction():
+    """Go away in the middle of one."""
+    transaction.atomic().__enter__()
+    began("never committed")
+
+
+@mainspring.task
+def set_a_signal_handler():
+    """Which only the main thread may do."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+@mainspring.task
+def leave():
+    sys.exit(7)
+
+
+@mainspring.task
+def press_ctrl_c():
+    raise KeyboardInterrupt
+
+
+@mainspring.task
+def stop_the_loop():
+    raise StopIteration
+
+
+@mainspring.task
+def deep():
+    """Call itself without end."""
+    return deep.func()
+
+
+@mainspring.task
+def return_rubbish():
+    return object()
+
+
+@mainspring.task
+def raise_unprintable():
+    class Unprintable(Exception):
+        def __str__(self):
+            raise ValueError("cannot be shown")
+
+    raise Unprintable
+
+
+@mainspring.task
+async def cancel_itself():
+    asyncio.current_task().cancel()
+    await asyncio.sleep(0)
+
+
+@mainspring.task
+async def stop_the_event_loop():
+    asyncio.get_running_loop().stop()
+
+
+@mainspring.task
+def leave_threads():
+    """Leave a thread behind that never ends."""
+    threading.Thread(target=threading.Event().wait, daemon=False).start()
+
+
+@mainspring.task
+def grow(megabytes):
+    """Occupy memory for as long as the process lives."""
+    _grown.append(bytearray(os.urandom(1)) * (megabytes * 10**6))
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+_grown = []
+
+
+@mainspring.task
+def pid():
+    return os.getpid()
+
+
+@mainspring.task
+def crash_twice():
+    """Kill the process at the first and the second run, and note the neighbours at the third."""
+    began("crash_twice")
+    if Note.objects.filter(text="crash_twice").count() < 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return os.getpid()
+
+
+@mainspring.task
+def note_pid(text):
+    Note.objects.create(text=f"{text} {os.getpid()}")
+    threading.Event().wait(0.05)
+    return os.getpid()
+
+
+@mainspring.task(max_crashes=0)
+def crash_once_only():
+    began("crash_once_only")
+    os._exit(1)

@@ -1,0 +1,188 @@
+"""The duties of a caretaker: what it does with the answer to its beat, and with the dead."""
+
+import json
+import math
+
+import pytest
+
+from mainspring import job as machine
+from mainspring.brokers.base import WorkerInfo
+from mainspring.brokers.memory import MemoryBroker
+from mainspring.conf import parse
+from mainspring.job import State, new_job
+from mainspring.worker.caretaker import Caretaker, Death
+
+
+class Crew:
+    """The processes of a supervisor, as far as a caretaker sees them."""
+
+    def __init__(self, *worker_ids):
+        self.worker_ids = list(worker_ids)
+        self.trusted_until = None
+        self.announced = []
+        self.wakes = self.sweeps = 0
+        self.is_running = False
+
+    def infos(self):
+        return [WorkerInfo(id) for id in self.worker_ids]
+
+    def trust_until(self, moment):
+        self.trusted_until = moment
+
+    def are_running_jobs(self):
+        return self.is_running
+
+    def wake(self):
+        self.wakes += 1
+
+    def sweep(self):
+        self.sweeps += 1
+
+    def announce(self, ids):
+        self.announced += ids
+
+
+class Lines:
+    """Lifelines of which a test says who holds them and what they ran."""
+
+    def __init__(self):
+        self.held = {}
+        self.ran = {}
+        self.removed = []
+
+    def is_held(self, worker_id):
+        return self.held.get(worker_id)
+
+    def started(self, worker_id):
+        return self.ran.get(worker_id)
+
+    def remove(self, worker_id):
+        self.removed.append(worker_id)
+
+
+@pytest.fixture
+def broker():
+    return MemoryBroker("memory")
+
+
+@pytest.fixture
+def crew():
+    return Crew("mine")
+
+
+@pytest.fixture
+def lines():
+    return Lines()
+
+
+@pytest.fixture
+def make(broker, crew, lines):
+    def make(**options):
+        return Caretaker(broker, parse("memory", {"OPTIONS": options}), crew, lines)
+
+    return make
+
+
+def held(broker, worker_id, number=1, **facts):
+    """Push jobs and have a worker claim them."""
+    at = broker.clock.moment()
+    usual = {"task_path": "a.b", "arguments": "{}", "queue_name": "default", "priority": 0, "at": at} | facts
+    broker.push([new_job(**usual) for _ in range(number)])
+    return broker.claim(worker_id, None, number)
+
+
+def test_a_beat_tells_what_falls_due(broker, make):
+    """A deferred job of which nobody has said anything is made ready when it falls due, not a beat later."""
+    caretaker = make()
+    caretaker.tick()
+    at = broker.clock.moment()
+    job = new_job(task_path="a.b", arguments="{}", queue_name="default", priority=0, at=at, run_after=at + 7_000_000)
+    broker.push([job])
+    broker.clock.travel(5.5)  # the next beat is due
+
+    pause = caretaker.tick()
+    assert pause < 1.6
+    broker.clock.travel(pause)
+    caretaker.tick()
+
+    assert broker.get(job.id).state == State.READY
+
+
+def test_a_beat_renews_the_trust_of_the_processes_in_themselves(broker, make, crew):
+    """For less than a lease, counted from before the beat was sent."""
+    before = broker.clock.elapsed()
+    make(rescue_after=20).tick()
+
+    assert before + 10 <= crew.trusted_until <= broker.clock.elapsed() + 10
+    assert (crew.wakes, crew.sweeps) == (1, 1)
+
+
+def test_where_beats_can_be_kept_from_coming_trust_has_no_end(broker, make, crew):
+    """Lifelines then tell who lives."""
+    broker.can_always_beat = False
+    make().tick()
+
+    assert crew.trusted_until == math.inf
+
+
+def test_a_worker_whose_lifeline_is_free_is_dead_at_once(broker, make, lines):
+    """And the memory that it has left tells which of its jobs had started."""
+    broker.beat([WorkerInfo("gone")])
+    started, waiting = held(broker, "gone", 2)
+    lines.held["gone"], lines.ran["gone"] = False, frozenset({started.id})
+    make().tick()
+
+    assert (broker.get(started.id).state, broker.get(started.id).crashes) == (State.READY, 1)
+    assert (broker.get(waiting.id).state, broker.get(waiting.id).crashes) == (State.READY, 0)
+    assert lines.removed == ["gone"]
+    assert [worker.id for worker in broker.workers()] == ["mine"]
+
+
+@pytest.mark.parametrize(("can_always_beat", "state"), [(True, State.READY), (False, State.RUNNING)])
+def test_a_held_lifeline_excuses_silence_only_where_beats_can_be_kept_from_coming(
+    broker, make, lines, can_always_beat, state
+):
+    """Elsewhere a worker that is stopped is given up like any other that is silent."""
+    broker.can_always_beat = can_always_beat
+    broker.beat([WorkerInfo("silent")])
+    [job] = held(broker, "silent")
+    lines.held["silent"] = True
+    caretaker = make()
+    for _ in range(4):
+        caretaker.tick()
+        broker.clock.travel(5)
+
+    assert broker.get(job.id).state == state
+
+
+def test_a_job_that_its_worker_was_killed_for_has_failed(broker, make, crew):
+    """The row says that it held the interpreter, and where; its neighbour was interrupted."""
+    late, neighbour = held(broker, "mine", 2)
+    caretaker = make()
+    caretaker.tick()
+    caretaker.bury(Death("mine", frozenset({late.id, neighbour.id}), True, "killed", {late.id: "  File late.py"}))
+    crew.worker_ids.clear()
+    caretaker.tick()
+
+    job = broker.get(late.id)
+    assert (job.state, job.crashes) == (State.FAILED, 0)
+    assert "File late.py" in json.loads(job.errors)[0]["traceback"]
+    assert broker.get(neighbour.id).interruptions == 1
+    assert crew.announced == [late.id]
+
+
+def test_it_is_known_when_something_must_run_alone(broker, make, crew):
+    """Right after a burial, and with every beat."""
+    [job] = held(broker, "mine")
+    caretaker = make()
+    caretaker.tick()
+    assert not caretaker.has_alone
+    caretaker.bury(Death("mine", None, False, "died"))
+    caretaker.tick()
+    assert caretaker.has_alone
+
+    [job] = broker.claim("other", None, 1, alone=True)
+    broker.settle([machine.succeed(job, "null", 0, 0)])
+    broker.clock.travel(6)
+    caretaker.tick()
+    assert not caretaker.has_alone
