@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager
+from contextvars import copy_context
 from typing import Any
 
 from asgiref.sync import async_to_sync
@@ -44,7 +45,8 @@ class Inline:
                 continue
             run = async_to_sync(self._execution.arun) if task.is_async else self._execution.run
             with _savepoints():
-                ran = run(job, task)
+                # In a context of its own: async_to_sync brings back what is set in the one of the coroutine.
+                ran = copy_context().run(run, job, task)
             return self._settle(ran)
         return None
 
