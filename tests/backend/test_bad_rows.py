@@ -1,9 +1,12 @@
 """Rows that hold what nobody can use: each is named or left alone, and every other job runs."""
 
 import pytest
+from django.conf import settings
+from django.db import connection
 
 import mainspring
 from mainspring import job as machine
+from mainspring.brokers.base import WorkerInfo
 from mainspring.compat import TaskResultStatus
 from tests.app import tasks
 
@@ -129,3 +132,47 @@ def test_a_state_that_nobody_knows(push, neighbours, backend, run):
     assert result.state == "dreaming"
     with pytest.raises(ValueError, match="'dreaming' is not a valid State"):
         result.status  # noqa: B018
+
+
+@pytest.mark.skipif(settings.DATABASE != "sqlite", reason="other databases take no text for a number")
+@pytest.mark.parametrize("alias", ["default"], indirect=True)
+@pytest.mark.parametrize("column", ["priority", "attempts", "crashes", "max_crashes", "enqueued_at", "started_at"])
+def test_a_text_in_a_column_of_numbers(push, neighbours, backend, run, column):
+    """SQLite takes it; it reads as 0."""
+    id = push()
+    write(id, column, "many")
+    run()
+
+    assert backend.get_result(id).get(timeout=0) == 3
+
+
+@pytest.mark.skipif(settings.DATABASE != "sqlite", reason="other databases take no text for a number")
+@pytest.mark.parametrize("alias", ["default"], indirect=True)
+@pytest.mark.parametrize(("column", "state"), [("rank", "ready"), ("due_at", "deferred")])
+def test_a_text_for_a_place_in_line(push, neighbours, backend, broker, run, column, state):
+    """The job is never reached, and nobody waits for it in a loop."""
+    id = push(state=state)
+    write(id, column, "soon")
+    run()
+
+    assert backend.get_result(id).state == state
+    assert broker.promote(10) is None
+
+
+def write(id, column, value):
+    with connection.cursor() as cursor:
+        cursor.execute(f'UPDATE mainspring_job SET "{column}" = %s WHERE id = %s', [value, id])
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("facts", ["", "{", "[]", "null", "[" * 100_000], ids=lambda text: text[:10])
+@pytest.mark.parametrize("alias", ["default"], indirect=True)
+def test_facts_of_a_worker_that_are_none(broker, facts):
+    """All workers read them with each beat; the others beat on."""
+    broker.beat([WorkerInfo("damaged"), WorkerInfo("sound", facts={"pid": 1})])
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE mainspring_worker SET facts = %s WHERE id = 'damaged'", [facts])
+
+    assert {worker.id: worker.facts for worker in broker.workers()} == {"damaged": {}, "sound": {"pid": 1}}
+    broker.beat([WorkerInfo("sound")])
+    broker.leave(["damaged", "sound"])
