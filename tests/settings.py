@@ -36,6 +36,7 @@ TASKS: dict[str, dict[str, Any]] = {
     "default": {
         "BACKEND": "mainspring.backends.DatabaseBackend",
         "QUEUES": ["default", "mail", "slow"],
+        "OPTIONS": {"site": os.environ["MAINSPRING_TEST_SITE"]} if "MAINSPRING_TEST_SITE" in os.environ else {},
     },
     "memory": {
         "BACKEND": "mainspring.backends.MemoryBackend",

@@ -90,9 +90,7 @@ class MainspringBackend(BaseTaskBackend):
         """Do as `enqueue` for many calls of one task, given as `(args, kwargs)`, all stored or none."""
         self.validate_task(task)
         check_path(task.func, task.module_path, self.alias)
-        at = self.broker.clock.moment()
-        # A microsecond apart, so that they run in the order in which they are given.
-        jobs = [self._job(task, args, kwargs, at + number) for number, (args, kwargs) in enumerate(calls)]
+        jobs = self._jobs(task, list(calls))
         if jobs:
             outbox.deliver(self.broker, jobs, on_commit=self.mainspring_options.on_commit)
         results = [self._enqueued(task, job) for job in jobs]
@@ -121,6 +119,19 @@ class MainspringBackend(BaseTaskBackend):
                 f"Queue '{name}' is not valid for backend. TASKS[{self.alias!r}]['QUEUES'] has no such name"
                 f"{did_you_mean(name, self.queues)}"
             )
+
+    def _jobs(self, task: AnyTask, calls: Sequence[tuple[Sequence[Any], Mapping[str, Any]]]) -> list[Job]:
+        at = self.broker.clock.moment()
+        jobs = []
+        for number, (args, kwargs) in enumerate(calls):
+            try:
+                # A microsecond apart, so that they run in the order in which they are given.
+                jobs.append(self._job(task, args, kwargs, at + number))
+            except InvalidArguments as error:
+                if len(calls) > 1:
+                    error.add_note(f"It is call {number + 1} of {len(calls)}; none of them has been enqueued.")
+                raise
+        return jobs
 
     def _job(self, task: AnyTask, args: Sequence[Any], kwargs: Mapping[str, Any], at: int) -> Job:
         check_signature(task, args, kwargs)
@@ -220,7 +231,10 @@ def _job_model() -> type[Model]:
     try:
         from mainspring.models import Job as JobModel  # not above: the first @task makes a backend, before the models
     except RuntimeError as error:  # which Django raises for models of no app
-        raise ImproperlyConfigured('Add "mainspring" to INSTALLED_APPS, then run `manage.py migrate`.') from error
+        raise ImproperlyConfigured(
+            "A backend of TASKS keeps its jobs in the tables of the app mainspring. "
+            'Add "mainspring" to INSTALLED_APPS, then run `manage.py migrate`.'
+        ) from error
     return JobModel
 
 
@@ -229,12 +243,12 @@ def _can_be_id(id: object) -> bool:
 
 
 def _check_priority(priority: Any) -> None:
-    # Django compares first, and a text or NaN ends in an error of Python's own.
+    # Django compares first, where a text or NaN ends in an error of Python's own, and does not say what it was given.
     try:
-        is_whole = int(priority) == priority
+        is_good = int(priority) == priority and TASK_MIN_PRIORITY <= priority <= TASK_MAX_PRIORITY
     except (TypeError, ValueError, OverflowError):
-        is_whole = False
-    if not is_whole:
+        is_good = False
+    if not is_good:
         raise InvalidTask(
             f"priority must be a whole number between {TASK_MIN_PRIORITY} and {TASK_MAX_PRIORITY}."
             f" It is {priority!r:.100}."
@@ -244,6 +258,11 @@ def _check_priority(priority: Any) -> None:
 def _check_run_after(run_after: object) -> None:
     if run_after is not None and not isinstance(run_after, datetime | timedelta):
         raise InvalidTask(f"run_after must be an aware datetime or a timedelta, not {run_after!r:.100}.")
+    if settings.USE_TZ and isinstance(run_after, datetime) and timezone.is_naive(run_after):
+        raise InvalidTask(
+            f"run_after must be an aware datetime. {run_after!r} has no time zone: give it one with "
+            "django.utils.timezone.make_aware(), or give a timedelta."
+        )
 
 
 def _run_after(value: datetime | timedelta | None, at: int) -> int | None:

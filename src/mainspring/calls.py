@@ -4,7 +4,7 @@ import logging
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
-from inspect import Signature, signature
+from inspect import Parameter, Signature, signature
 from typing import Any
 
 from django.apps import apps
@@ -25,7 +25,13 @@ def check_signature(task: AnyTask, args: Sequence[Any], kwargs: Mapping[str, Any
     try:
         _signature(task.func).bind(*given, **kwargs)
     except TypeError as error:
-        raise InvalidArguments(f"{task.module_path}: {error}.") from None
+        raise InvalidArguments(f"{task.module_path}: {error}; it takes {_shown(task)}.") from None
+
+
+def _shown(task: AnyTask) -> str:
+    """Return what callers give this task, such as `(a, b=1)`."""
+    parameters = list(_signature(task.func).parameters.values())[int(task.takes_context) :]
+    return f"{Signature([parameter.replace(annotation=Parameter.empty) for parameter in parameters])!s:.300}"
 
 
 @lru_cache(maxsize=1024)
@@ -52,7 +58,10 @@ def check_path(function: Callable[..., Any], path: str, alias: str) -> None:
     except (ImportError, AttributeError) as error:
         raise InvalidTask(f"No worker could import {path}: {error}.") from error
     if found is None:
-        raise InvalidTask(f"No worker could find this task: there is no task at {path}, which is the function's path.")
+        raise InvalidTask(
+            f"No worker could find this task: there is no task at {path}, which is the function's path. Define it "
+            "with @task at the top level of a module."
+        )
     if apps.ready and not is_known_place(path, options_for(alias).task_modules):
         logger.warning(
             "Workers leave jobs of %s alone because it lies in no installed app: add its app to INSTALLED_APPS, or "

@@ -121,3 +121,17 @@ class Waiter(models.Model):
 
     def __str__(self) -> str:
         return f"{self.id} for {self.job_id}"
+
+
+class Installation(models.Model):
+    """Whose jobs these are; the one row goes with every copy of the database."""
+
+    id = models.IntegerField(primary_key=True)
+    name = models.CharField(max_length=100)
+    adopted_at = models.BigIntegerField()
+
+    class Meta:
+        db_table = "mainspring_installation"
+
+    def __str__(self) -> str:
+        return self.name

@@ -8,6 +8,10 @@ from mainspring.compat import normalize_json
 from mainspring.exceptions import InvalidArguments
 
 NO_ARGUMENTS = '{"args":[],"kwargs":{}}'
+WAY_OUT = (
+    "; JSON has None, booleans, numbers, texts, lists and dicts: take the pk of an object, isoformat() of a date, "
+    "a list of a set"
+)
 
 
 def encode_arguments(task_path: str, args: Sequence[Any], kwargs: Mapping[str, Any], limit: int) -> str:
@@ -22,7 +26,8 @@ def encode_arguments(task_path: str, args: Sequence[Any], kwargs: Mapping[str, A
     try:
         text = _encode({"args": args, "kwargs": kwargs})
     except (TypeError, ValueError, RecursionError) as error:
-        raise InvalidArguments(f"{task_path}: {_culprit(args, kwargs)}: {_reason(error)}.") from error
+        way_out = WAY_OUT if isinstance(error, TypeError) else ""
+        raise InvalidArguments(f"{task_path}: {_culprit(args, kwargs)}: {_reason(error)}{way_out}.") from error
     if len(text) > limit:
         raise InvalidArguments(
             f"{task_path}: the arguments take {len(text):,} bytes as JSON, and OPTIONS['max_payload'] allows "
@@ -56,7 +61,7 @@ def encode_result(value: Any, limit: int) -> str:
     try:
         text = _encode(value)
     except TypeError as error:
-        raise TypeError(f"The return value cannot be stored: {_reason(error)}.") from error
+        raise TypeError(f"The return value cannot be stored: {_reason(error)}{WAY_OUT}.") from error
     except (ValueError, RecursionError) as error:
         raise ValueError(f"The return value cannot be stored: {_reason(error)}.") from error
     if len(text) > limit:

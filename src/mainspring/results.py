@@ -203,7 +203,15 @@ class Result(GenericTaskResult[P, R], Generic[P, R]):
 
     def _timed_out(self, timeout: object) -> ResultTimeout:
         seconds = "" if isinstance(timeout, timedelta) else " s"
-        return ResultTimeout(f"{self._name} is still {self.state} after {timeout}{seconds}.")
+        return ResultTimeout(f"{self._name} is still {self.state} after {timeout}{seconds}.{self._what_it_lacks()}")
+
+    def _what_it_lacks(self) -> str:
+        """Return a sentence that helps whoever has waited for a job that nobody has begun."""
+        if self._job.state != State.READY:
+            return ""
+        if not self._broker.is_shared:
+            return " Its jobs are in the memory of this process, where mainspring.testing.drain() runs them."
+        return f" Is there a worker with room for queue {self._job.queue_name!r}? See `manage.py mainspring status`."
 
     @property
     def _name(self) -> str:

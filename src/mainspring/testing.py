@@ -77,10 +77,12 @@ def assert_enqueued(
     is_as_expected = len(found) == count if count is not None else bool(found)
     if not is_as_expected:
         expected = "at least once" if count is None else f"{count} times"
+        given = {"args": expected_args, "kwargs": expected_kwargs}
+        wanted = "".join(f" {name}={value}" for name, value in given.items() if value is not None)
         lines = [f"  {result.task.module_path} args={result.args} kwargs={result.kwargs}" for result in enqueued]
         raise AssertionError(
-            f"{task.module_path} was expected {expected} with args={expected_args} kwargs={expected_kwargs}, "
-            f"found {len(found)}. Enqueued:\n" + ("\n".join(lines) or "  nothing")
+            f"{task.module_path}{wanted} was expected {expected}, found {len(found)} times. "
+            "Enqueued:\n" + ("\n".join(lines) or "  nothing")
         )
     return found
 

@@ -192,6 +192,17 @@ def test_many_calls_of_which_one_is_wrong_store_nothing(on, run):
     assert run() == 0
 
 
+def test_the_wrong_one_of_many_calls_is_named(on):
+    """By its place among them; a single call needs none."""
+    with pytest.raises(mainspring.InvalidArguments) as caught:
+        mainspring.enqueue_many(on(tasks.add), [(1, 2), (3,)])
+    assert caught.value.__notes__ == ["It is call 2 of 2; none of them has been enqueued."]
+
+    with pytest.raises(mainspring.InvalidArguments) as caught:
+        on(tasks.add).enqueue(3)
+    assert not hasattr(caught.value, "__notes__")
+
+
 def test_many_calls_go_to_any_backend(on):
     """In a project's tests the backend may be Django's own."""
     assert [result.return_value for result in mainspring.enqueue_many(odd.plain, [(1,), (2,)])] == [1, 2]

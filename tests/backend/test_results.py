@@ -229,6 +229,19 @@ def test_get_gives_up_in_time(on, timeout):
         result.get(timeout=timeout)
 
 
+def test_a_wait_for_what_nobody_begins_says_what_is_lacking(on, alias):
+    """The usual reason is that no worker runs; in the memory of this process none ever will."""
+    hint = {"default": "Is there a worker with room for queue 'mail'?", "memory": r"drain\(\) runs them"}[alias]
+    with pytest.raises(mainspring.ResultTimeout, match=hint):
+        on(tasks.mail).enqueue("a@example.org").get(timeout=0)
+
+
+def test_a_wait_for_a_deferred_job_lacks_nothing(on):
+    """It is not due yet."""
+    with pytest.raises(mainspring.ResultTimeout, match=r"is still deferred after 0 s\.$"):
+        on(tasks.noop, run_after=timedelta(hours=1)).enqueue().get(timeout=0)
+
+
 def test_get_of_a_failed_job_says_why(on, run):
     """The class and the end of the traceback stand in the message."""
     result = on(tasks.fail).enqueue("no luck")

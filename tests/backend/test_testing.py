@@ -294,10 +294,10 @@ def test_arguments_are_compared_as_they_are_stored(on, alias):
 @pytest.mark.parametrize(
     ("asked", "expected"),
     [
-        ({}, "tests.app.tasks.mail was expected at least once with args=None kwargs=None, found 0."),
+        ({}, "tests.app.tasks.mail was expected at least once, found 0 times."),
         (
             {"args": ("x",), "count": 2},
-            "tests.app.tasks.mail was expected 2 times with args=['x'] kwargs=None, found 0.",
+            "tests.app.tasks.mail args=['x'] was expected 2 times, found 0 times.",
         ),
     ],
 )
@@ -323,7 +323,7 @@ def test_too_many_are_no_match_either(on, alias):
     on(tasks.noop).enqueue()
     on(tasks.noop).enqueue()
 
-    with pytest.raises(AssertionError, match=r"expected 1 times .* found 2"):
+    with pytest.raises(AssertionError, match="expected 1 times, found 2 times"):
         assert_enqueued(on(tasks.noop), count=1)
 
 

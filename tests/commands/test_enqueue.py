@@ -113,6 +113,7 @@ def test_json(mainspring):
         (["tests.app.task.echo"], "cannot be imported.*Did you mean 'tests.app.tasks.echo'?"),
         (["test.app.tasks.echo"], "lies in no installed app.*Did you mean 'tests.app.tasks.echo'?"),
         (["os.system", "ls"], "'os.system' lies in no installed app"),
+        ([], "the following arguments are required: PATH$"),
         (["echo"], "'echo' lies in no installed app"),
         ([ECHO], "tests.app.tasks.echo: missing a required argument: 'value'"),
         ([ECHO, "1", "-k", "value=2"], "tests.app.tasks.echo: multiple values for argument 'value'"),

@@ -178,6 +178,10 @@ class Brokers(RuleBasedStateMachine):
         alive = [WorkerInfo(id, facts={"number": len(beating)}) for id in beating]
         self.each(lambda broker: broker.beat(alive, queues))
 
+    @rule(site=st.sampled_from(["production", "staging"]))
+    def adopt(self, site):
+        self.each(lambda broker: broker.adopt(site))
+
     # Steps of those who clean up.
 
     @precondition(lambda self: self.claims)
@@ -240,7 +244,7 @@ def comparable(answer):
         case WorkerInfo():
             return answer.id, answer.beat, answer.facts
         case Pulse():
-            return in_any_order(comparable(answer.workers)), answer.next_due, answer.has_alone
+            return in_any_order(comparable(answer.workers)), answer.next_due, answer.has_alone, answer.site
         case list():
             return [comparable(each) for each in answer]
         case _:

@@ -29,6 +29,7 @@ VERBS = {
     "counts": lambda broker, job: broker.counts(0),
     "prune": lambda broker, job: broker.prune(ENDS, job.enqueued_at, 1),
     "beat": lambda broker, job: broker.beat([WorkerInfo("w1")]),
+    "adopt": lambda broker, job: broker.adopt("production"),
     "leave": lambda broker, job: broker.leave(["w1"]),
     "workers": lambda broker, job: broker.workers(),
     "wait_for": lambda broker, job: broker.wait_for(job.id, 0.01),

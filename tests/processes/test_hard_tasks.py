@@ -95,3 +95,18 @@ def test_drain_ends_only_when_what_runs_alone_has_run_too(start_worker, broker):
 
     assert worker.wait(60) == 0, worker.output
     assert broker.get(killer.id).state == State.SUCCEEDED
+
+
+def test_what_nobody_can_run_alone_does_not_keep_processes_starting(start_worker, broker):
+    """A job that crashed, and whose task has gone since, waits; a drain ends all the same."""
+    from mainspring.models import Job
+
+    killer = hard.exit_at_once.enqueue()
+    [job] = broker.claim("gone", None, 1)
+    broker.rescue(["gone"], max_crashes=3)
+    Job.objects.filter(id=job.id).update(task_path="tests.app.hard.gone")
+    worker = start_worker("--drain")
+
+    assert worker.wait(60) == 0, worker.output
+    assert broker.get(killer.id).state == State.READY
+    assert worker.output.count("for jobs that run alone") == 1

@@ -34,9 +34,11 @@ def test_another_process_reads_what_was_running(memory):
 
 def test_a_slot_is_used_again(memory):
     """The last job that started in a slot is the one that runs there."""
+    assert not memory.is_busy()
     for job_id in ("a" * 36, "b" * 36):
-        memory.start(0, job_id)
+        memory.start(2, job_id)
 
+    assert memory.is_busy()
     assert memory.started() == {"b" * 36}
 
 

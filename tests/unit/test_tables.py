@@ -12,6 +12,7 @@ COLUMNS = {
     tables.WORKER: tables.WORKER_COLUMNS,
     tables.OUTBOX: ("id", "alias", "job", "created_at"),
     tables.WAITER: ("id", "job_id", "expires_at"),
+    tables.INSTALLATION: ("id", "name", "adopted_at"),
 }
 MODELS = list(apps.get_app_config("mainspring").get_models())
 

@@ -40,6 +40,7 @@ class Pulse:
 
     `workers` are all that it knows. `next_due` is the moment at which the next deferred job falls due, or fell due if
     nobody has made it ready yet; None if none waits. `has_alone` says whether a job that must run alone is ready.
+    `site` is the name of the installation that the store belongs to, None as long as nobody has said.
     """
 
     workers: list[WorkerInfo]
@@ -198,6 +199,14 @@ class Broker(ABC):
         """Return every worker that the store knows."""
 
     @abstractmethod
+    def adopt(self, site: str) -> None:
+        """
+        Note that the store belongs to the installation of this name, whoever it belonged to before.
+
+        A copy of the store takes the name with it, so that workers of another installation can refuse it.
+        """
+
+    @abstractmethod
     def wait_for(self, id: str, timeout: float) -> Job | None:
         """Wait up to `timeout` seconds for the job to end, without polling the store busily; return it as it is."""
 
@@ -215,8 +224,6 @@ class Broker(ABC):
 
     def questions(self, worker_ids: Collection[str]) -> list[Question]:
         return []
-
-    def adopt(self, site: str) -> None: ...  # noqa: B027
 
     def answer(self, id: str, text: str) -> None: ...  # noqa: B027
 

@@ -22,6 +22,7 @@ class MemoryBroker(Broker):
         super().__init__(alias, clock)
         self._jobs: dict[str, Job] = {}
         self._workers: dict[str, WorkerInfo] = {}
+        self._site: str | None = None
         self._changed = threading.Condition()
         self._listeners: set[MemoryListener] = set()
 
@@ -152,6 +153,7 @@ class MemoryBroker(Broker):
                 workers=list(self._workers.values()),
                 next_due=min(due, default=None),
                 has_alone=any(queues is None or job.queue_name in queues for job in crashed),
+                site=self._site,
             )
 
     def leave(self, worker_ids: Collection[str]) -> None:
@@ -162,6 +164,9 @@ class MemoryBroker(Broker):
     def workers(self) -> list[WorkerInfo]:
         with self._changed:
             return list(self._workers.values())
+
+    def adopt(self, site: str) -> None:
+        self._site = site
 
     def wait_for(self, id: str, timeout: float) -> Job | None:
         with self._changed:
@@ -183,10 +188,11 @@ class MemoryBroker(Broker):
         """Memory is always there."""
 
     def clear(self) -> None:
-        """Forget every job and worker."""
+        """Forget every job and worker, and whose they are."""
         with self._changed:
             self._jobs.clear()
             self._workers.clear()
+            self._site = None
 
     def _in_states(self, states: Collection[str]) -> list[Job]:
         return [job for job in self._jobs.values() if job.state in states]

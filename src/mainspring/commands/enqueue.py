@@ -44,7 +44,7 @@ keys of --json:
 
 def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("path", metavar="PATH", help="dotted path of the task: shop.tasks.ship")
-    parser.add_argument("arguments", metavar="ARG", nargs="*", help="positional arguments")
+    parser.add_argument("arguments", metavar="ARG", nargs="*", default=[], help="positional arguments")
     parser.add_argument(
         "-k",
         "--kwarg",

@@ -2,8 +2,9 @@
 
 import os
 import sys
-from argparse import ArgumentParser, BooleanOptionalAction
+from argparse import ArgumentParser, ArgumentTypeError, BooleanOptionalAction
 from collections.abc import Collection
+from functools import partial
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
@@ -12,9 +13,9 @@ from django.db import connections
 from mainspring.backends import MainspringBackend
 from mainspring.commands.backends import add_backend_argument, backend_of
 from mainspring.commands.errors import named_errors
-from mainspring.conf import did_you_mean
+from mainspring.conf import check_value, did_you_mean
+from mainspring.exceptions import InvalidOptions
 from mainspring.worker.plan import Plan
-from mainspring.worker.supervisor import describe
 
 HELP = "Run jobs until told to stop (TERM or Ctrl-C; a second one ends at once)."
 EXAMPLES = """\
@@ -56,10 +57,19 @@ FLAGS = {
 
 def add_arguments(parser: ArgumentParser) -> None:
     add_backend_argument(parser)
-    parser.add_argument("--queues", metavar="A,B", help="serve these queues only (default: all of TASKS' QUEUES)")
-    parser.add_argument("--exclude", metavar="A,B", help="serve all queues but these")
+    parser.add_argument(
+        "--queues",
+        dest="serve",
+        type=_names,
+        metavar="A,B",
+        help="serve these queues only (default: all of TASKS' QUEUES)",
+    )
+    parser.add_argument("--exclude", type=_names, metavar="A,B", help="serve all queues but these")
     for flag, (metavar, text) in FLAGS.items():
-        parser.add_argument(flag, metavar=metavar, dest=_option(flag), help=f"{text} (default: the option's)")
+        name = _option(flag)
+        parser.add_argument(
+            flag, type=partial(_value, name), metavar=metavar, dest=name, help=f"{text} (default: the option's)"
+        )
     parser.add_argument("--drain", action="store_true", default=None, help="end when no job is ready")
     parser.add_argument(
         "--reload",
@@ -68,53 +78,50 @@ def add_arguments(parser: ArgumentParser) -> None:
     )
 
 
-def handle(
-    command: BaseCommand, *, backend: str | None, queues: str | None, exclude: str | None, **flags: Any
-) -> None:
+def handle(command: BaseCommand, *, backend: str | None, **flags: Any) -> None:
     with named_errors():
-        plan = _plan(backend_of(backend), queues, exclude, flags)
-    command.stdout.write(f"Mainspring: backend {plan.backend!r} serves {describe(plan)}.")
+        plan = _plan(backend_of(backend), flags)
+    command.stdout.write(f"Starting a worker of backend {plan.backend!r}. Ctrl-C stops it, a second one at once.")
     command.stdout.flush()
     connections.close_all()
     _become_supervisor(plan)
 
 
-def _plan(backend: MainspringBackend, queues: str | None, exclude: str | None, flags: dict[str, Any]) -> Plan:
+def _plan(backend: MainspringBackend, flags: dict[str, Any]) -> Plan:
     if not backend.broker.is_shared:
         raise CommandError(
             f"TASKS[{backend.alias!r}] keeps its jobs in the memory of the process that enqueues them, where no "
             "worker can reach them. Use mainspring.backends.DatabaseBackend, or mainspring.testing.drain() in tests."
         )
-    given: dict[str, Any] = {
-        _option(flag): _number_or_text(flags[_option(flag)]) for flag in FLAGS if flags[_option(flag)] is not None
-    }
-    given |= {"serve": _names(queues)} if queues else {}
-    given |= {"exclude": _names(exclude)} if exclude else {}
-    given |= {"drain": True} if flags["drain"] else {}
-    given |= {"reload": flags["reload"]} if flags["reload"] is not None else {}
+    names = ["serve", "exclude", "drain", "reload", *map(_option, FLAGS)]
+    given = {name: flags[name] for name in names if flags[name] is not None}
     plan = Plan(backend=backend.alias, database=backend.database, flags=given)
-    options = plan.options
-    if options.exclude and plan.queues is None:
-        raise CommandError(
-            f"TASKS[{backend.alias!r}]['QUEUES'] is empty, which allows every name, so there is no list to exclude "
-            "from; name the queues to serve with --queues, or list all of them in QUEUES."
-        )
-    for name in [*(options.serve or ()), *options.exclude]:
-        _check_queue(name, backend.queues, backend.alias)
-    if plan.queues == []:
-        raise CommandError("Every queue is excluded, so no queue is left to serve; leave a name out of --exclude.")
+    _check_queues(plan, backend.queues)
     return plan
 
 
-def _check_queue(name: str, queues: Collection[str], alias: str) -> None:
-    if queues and name not in queues:
-        raise CommandError(f"TASKS[{alias!r}]['QUEUES'] has no queue {name!r}{did_you_mean(name, queues)}")
+def _check_queues(plan: Plan, known: Collection[str]) -> None:
+    """Raise CommandError where the options of a plan name a queue that there is not, or leave none."""
+    place, options = f"TASKS[{plan.backend!r}]['QUEUES']", plan.options
+    if options.exclude and plan.queues is None:
+        raise CommandError(
+            f"{place} is empty, which allows every name, so there is no list to exclude from; name the queues to "
+            "serve with --queues, or list all of them in QUEUES."
+        )
+    for name in [*(options.serve or ()), *options.exclude]:
+        if known and name not in known:
+            raise CommandError(f"{place} has no queue {name!r}{did_you_mean(name, known)}")
+    if plan.queues == []:
+        raise CommandError(f"No queue is left to serve; leave one out of --exclude: {', '.join(options.exclude)}.")
 
 
 def _become_supervisor(plan: Plan) -> None:
     """Replace this process by the supervisor, which keeps its pid but none of the project's apps."""
     if "DJANGO_SETTINGS_MODULE" not in os.environ:
-        raise CommandError("The worker starts further processes; they find the settings by DJANGO_SETTINGS_MODULE.")
+        raise CommandError(
+            "A worker starts further processes, and the environment variable DJANGO_SETTINGS_MODULE, by which they "
+            "find the settings, is not set."
+        )
     path = [os.path.abspath(entry or ".") for entry in sys.path[:1]]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([*path, *filter(None, [os.environ.get("PYTHONPATH")])])}
     sys.stdout.flush()
@@ -128,7 +135,20 @@ def _option(flag: str) -> str:
 
 
 def _names(text: str) -> list[str]:
-    return [name.strip() for name in text.split(",") if name.strip()]
+    # An empty text may come from a shell variable that is not set; it must not mean all queues.
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if not names:
+        raise ArgumentTypeError(f"expected names of queues with commas between them, got {text!r}")
+    return names
+
+
+def _value(option: str, text: str) -> int | float | str:
+    value = _number_or_text(text)
+    try:
+        check_value(option, value)
+    except InvalidOptions as error:
+        raise ArgumentTypeError(str(error)) from None
+    return value
 
 
 def _number_or_text(text: str) -> int | float | str:

@@ -1,6 +1,13 @@
 from django.db import migrations, models
 
-TABLES = ['mainspring_job', 'mainspring_finished', 'mainspring_outbox', 'mainspring_worker', 'mainspring_waiter']
+TABLES = [
+    'mainspring_job',
+    'mainspring_finished',
+    'mainspring_outbox',
+    'mainspring_worker',
+    'mainspring_waiter',
+    'mainspring_installation',
+]
 
 
 def tune(apps, schema_editor):  # type: ignore[no-untyped-def]
@@ -120,6 +127,17 @@ class Migration(migrations.Migration):
             options={
                 'db_table': 'mainspring_waiter',
                 'indexes': [models.Index(fields=['job_id'], name='mainspring_waiter_job')],
+            },
+        ),
+        migrations.CreateModel(
+            name='Installation',
+            fields=[
+                ('id', models.IntegerField(primary_key=True, serialize=False)),
+                ('name', models.CharField(max_length=100)),
+                ('adopted_at', models.BigIntegerField()),
+            ],
+            options={
+                'db_table': 'mainspring_installation',
             },
         ),
         migrations.RunPython(tune, migrations.RunPython.noop, atomic=False),

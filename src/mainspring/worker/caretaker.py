@@ -30,6 +30,7 @@ class Death:
     A worker that ended, what it was running then (None: nobody knows), and whether it was killed on purpose.
 
     `overrun` are jobs for which it was killed because they took no notice of their timeout, with where each stood.
+    Until `forget` is called the worker does not look dead to others of this machine, who know less about it.
     """
 
     worker_id: str
@@ -37,6 +38,7 @@ class Death:
     was_killed: bool
     reason: str
     overrun: Mapping[str, str] = field(default_factory=dict)
+    forget: Callable[[], None] = lambda: None
 
 
 class Crew(Protocol):
@@ -173,14 +175,15 @@ class Caretaker:
 
     def _rescue_the_dead(self, strangers: Collection[WorkerInfo]) -> None:
         held = {worker.id: self._lifelines.is_held(worker.id) for worker in strangers}
-        for worker_id in [id for id, is_held in held.items() if is_held is False]:
-            reason = "The worker that held this job died, and its supervisor with it."
-            self._take_back(Death(worker_id, self._lifelines.started(worker_id), False, reason))
+        for worker in strangers:
+            if held[worker.id] is False:
+                started = self._lifelines.started(worker.id)
+                self._take_back(worker, started, "The worker that held this job died, and its supervisor with it.")
         # Where a task can keep its worker from beating, a lifeline that is held is the better witness.
-        is_excused = [worker.id for worker in strangers if held[worker.id] and not self._broker.can_always_beat]
-        watched = [worker for worker in strangers if held[worker.id] is not False and worker.id not in is_excused]
-        for worker_id in self._watch.look(watched, self._elapsed()):
-            self._take_back(Death(worker_id, None, False, "The worker that held this job went silent."))
+        is_watched = {None: True, False: False, True: self._broker.can_always_beat}
+        watched = {worker.id: worker for worker in strangers if is_watched[held[worker.id]]}
+        for worker_id in self._watch.look(watched.values(), self._elapsed()):
+            self._take_back(watched[worker_id], None, "The worker that held this job went silent.")
 
     def _hear(self, questions: Collection[Question]) -> None:
         self._ask_at = self._elapsed() + ASK_EVERY
@@ -204,6 +207,7 @@ class Caretaker:
             reason=death.reason,
         )
         self._broker.leave([death.worker_id])
+        death.forget()
         self._lifelines.remove(death.worker_id)
         quarantined = [job for job in moved if State(job.state).is_end]
         if moved:
@@ -215,9 +219,10 @@ class Caretaker:
         if ended or quarantined:
             self._crew.announce([job.id for job in [*ended, *quarantined]])
 
-    def _take_back(self, death: Death) -> None:
-        logger.warning("Worker %s is dead; its jobs are taken back. %s", death.worker_id, death.reason)
-        self._bury(death)
+    def _take_back(self, worker: WorkerInfo, started: frozenset[str] | None, reason: str) -> None:
+        logger.warning("Worker %s is dead; its jobs are taken back. %s", worker.id, reason)
+        # A service manager that loses patience with a worker that stops is no fault of its jobs.
+        self._bury(Death(worker.id, started, bool(worker.facts.get("stopping")), reason))
 
     def _fail_overrun(self, death: Death) -> list[Job]:
         """Fail the jobs for whose sake a worker was killed: they took no notice of their timeout."""

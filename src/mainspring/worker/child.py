@@ -123,7 +123,7 @@ class Child:
         code = EXIT_BROKEN
         try:
             code = EXIT_DONE if self._worker.run() else EXIT_CUT_OFF
-            self._channel.send(over=True)
+            self._channel.send(over=True, has_run_any=self._worker.has_run_any)
         except BaseException:
             logger.exception("The worker process met an error of its own and ends; its jobs go back.")
         finally:

@@ -37,12 +37,14 @@ class ChildProcess:
         self.memory = memory
         self.is_ready = False
         self.is_over = False  # it said that it is done; what ends without saying so has crashed
+        self.has_run_any = False  # as far as it has said
         self.is_broken = False  # it said that its code cannot be loaded
         self.is_retiring = False  # it claims no more, and another has taken its place
         self._process = process
         self._worker = worker
         self._stack_file = stack_file
         self._was_killed = False
+        self._is_stopping = False
         self._overrun: dict[str, str] = {}
         self._started_at = time.monotonic()
 
@@ -80,17 +82,23 @@ class ChildProcess:
     @property
     def info(self) -> WorkerInfo:
         """The worker as the store is to know it now."""
-        return replace(self._worker, facts=self._worker.facts | {"memory": used_by(self.pid)})
+        facts = {"memory": used_by(self.pid), "stopping": self._is_stopping}
+        return replace(self._worker, facts=self._worker.facts | facts)
 
     def heard(self, message: dict[str, Any]) -> None:
         self.is_ready = self.is_ready or "ready" in message
         if "over" in message:
-            self.is_ready, self.is_over = False, True
+            self.is_ready, self.is_over, self.has_run_any = False, True, message["has_run_any"]
         if "broken" in message:
             self.is_broken = True
 
     def has_ended(self) -> bool:
         return self._process.poll() is not None
+
+    def stop(self, within: float) -> None:
+        """Let it claim no more, and end within so many seconds."""
+        self._is_stopping = True
+        self.channel.send(stop=within)
 
     def retire(self) -> None:
         """Let it claim no more and end when its running jobs have."""
@@ -134,13 +142,13 @@ class ChildProcess:
     def age(self) -> float:
         return time.monotonic() - self._started_at
 
-    def death(self, *, was_stopping: bool) -> Death:
+    def death(self) -> Death:
         """
         Return what there is to know once it has been reaped.
 
         While the worker stops, a KILL is a service manager's impatience and no fault of the job.
         """
-        was_impatience = was_stopping and self._process.returncode == -signal.SIGKILL
+        was_impatience = self._is_stopping and self._process.returncode == -signal.SIGKILL
         was_killed = self._was_killed or was_impatience or self._process.returncode == EXIT_CUT_OFF
         return Death(
             worker_id=self.worker_id,
@@ -148,6 +156,7 @@ class ChildProcess:
             was_killed=was_killed,
             reason=f"The process that ran this job {self.how_it_ended()}.",
             overrun=self._overrun,
+            forget=self.memory.close,
         )
 
     def how_it_ended(self) -> str:
@@ -158,8 +167,8 @@ class ChildProcess:
         return f"exited with code {code}"
 
     def close(self) -> None:
+        """Give back what is not needed once the process has ended; its memory is kept until it has been buried."""
         self.channel.close()
-        self.memory.close()
         self._stack_file.close()
 
 

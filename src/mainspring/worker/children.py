@@ -19,6 +19,7 @@ logger = logging.getLogger("mainspring.worker")
 RESTART_DELAYS = (0.0, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
 STEADY_AFTER = 10.0  # a child that lived this long was no failed start
 OVERRUN_MARGIN = 2.0  # seconds that a child gets to end by itself what takes no notice of its timeout
+ALONE_AGAIN_AFTER = 60.0  # what a process for jobs that run alone has left, it could not import; that may change
 LARGEST_AFTER = 30.0  # seconds between two processes that are replaced because the machine's memory runs out
 
 
@@ -48,11 +49,12 @@ class Children:
         self._wanted = plan.options.processes
         self._starts_at = 0.0  # not before this
         self._failed_starts = 0
+        self._alone_at = 0.0  # no process for the jobs that run alone before this
         self._is_stopping = False
         self._outgoing: list[ChildProcess] = []  # to retire once another is ready in its place
         self._hops = 0
         self._next = 0
-        self._replaced_largest_at = 0.0
+        self._replaced_largest_at = self._looked_for_overrun_at = 0.0
         self.is_held_back = False  # the code cannot be loaded, and nothing has changed since
 
     def __len__(self) -> int:
@@ -71,8 +73,12 @@ class Children:
             return
         for _ in range(self._missing()):
             self._start(self._plan)
-        if has_alone and not any(child.plan.is_alone for child in self._all):
+        if self.needs_alone(has_alone) and not any(child.plan.is_alone for child in self._all):
             self._start(self._plan.alone())
+
+    def needs_alone(self, has_alone: bool) -> bool:
+        """Is a process needed for the jobs that run alone? Not soon again when the last one could run none of them."""
+        return has_alone and time.monotonic() >= self._alone_at
 
     def is_short(self) -> bool:
         """Is a process missing that is to be started?"""
@@ -158,7 +164,7 @@ class Children:
         return next((child for child in self._all if child.runs(job_id)), None)
 
     def are_running_jobs(self) -> bool:
-        return any(child.memory.running() for child in self._all)
+        return any(child.memory.is_busy() for child in self._all)
 
     def trust_until(self, moment: float) -> None:
         """Tell the children until when others surely take them for alive."""
@@ -177,7 +183,7 @@ class Children:
             self._all.remove(child)
             if child.channel.is_open:
                 self._selector.unregister(child.channel)
-            self._on_death(child.death(was_stopping=self._is_stopping))
+            self._on_death(child.death())
             child.close()
             self._plan_replacement(child)
 
@@ -187,9 +193,7 @@ class Children:
         if self._is_stopping or child.is_retiring:
             return
         if child.is_over:
-            options = self._plan.options
-            if not child.plan.is_alone and (options.drain or options.max_idle is not None):
-                self._wanted -= 1
+            self._take_leave_of(child)
             return
         if self._outgoing and not child.is_ready:
             logger.error("The new code does not start; the processes that run go on with the old one.")
@@ -204,10 +208,22 @@ class Children:
         logger.error("Worker process %d %s; another starts in %.0f s.", child.pid, child.how_it_ended(), delay)
         self._starts_at = time.monotonic() + delay
 
+    def _take_leave_of(self, child: ChildProcess) -> None:
+        """Take note of a child that ended because there was nothing more for it to do."""
+        options = self._plan.options
+        if child.plan.is_alone:
+            self._alone_at = 0.0 if child.has_run_any else time.monotonic() + ALONE_AGAIN_AFTER
+        elif options.drain or options.max_idle is not None:
+            self._wanted -= 1
+
     def end_overrun(self) -> None:
         """Kill children whose interpreter is held by a job that takes no notice of its timeout."""
+        now = time.monotonic()
+        if now < self._looked_for_overrun_at + OVERRUN_MARGIN:
+            return
+        self._looked_for_overrun_at = now
         for child in self._all:
-            if child.end_overrun(time.monotonic(), OVERRUN_MARGIN):
+            if child.end_overrun(now, OVERRUN_MARGIN):
                 logger.error(
                     "Worker process %d hangs in a job that takes no notice of its timeout; it is killed.", child.pid
                 )
@@ -240,7 +256,7 @@ class Children:
         """Start nothing more, and let what runs finish within so many seconds."""
         self._is_stopping = True
         for child in self._all:
-            child.channel.send(stop=within)
+            child.stop(within)
 
     def kill(self) -> None:
         for child in self._all:

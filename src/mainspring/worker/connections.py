@@ -17,15 +17,13 @@ def tidy_connections() -> None:
     Leave this thread's connections ready for the next job.
 
     They are kept whatever CONN_MAX_AGE says (a new one costs about 5 ms), but a connection that is broken, or that a
-    task left inside a transaction, is closed.
+    task closed behind Django's back or left inside a transaction, is closed.
     """
     for connection in connections.all(initialized_only=True):
         connection.close_at = None
         try:
-            if connection.in_atomic_block or _is_in_transaction(connection):
-                logger.warning("A task left the connection %r inside a transaction; it is closed.", connection.alias)
-                _close(connection)
-            elif _is_closed(connection.connection):
+            if connection.in_atomic_block or not _is_at_rest(connection):
+                logger.warning("A task left the connection %r in a transaction, or closed it.", connection.alias)
                 _close(connection)
             else:
                 connection.close_if_unusable_or_obsolete()
@@ -45,23 +43,29 @@ def drop_connections() -> None:
             connection.connection = None
 
 
-def _is_closed(raw: Any) -> bool:
-    """Has a task closed the driver's connection behind Django's back? This asks nobody but the driver."""
-    try:
-        getattr(raw, "total_changes", None)  # SQLite's only sign
-    except ProgrammingError:
-        return True
-    return bool(getattr(raw, "closed", False)) or not getattr(raw, "open", True)
-
-
-def _is_in_transaction(connection: BaseDatabaseWrapper) -> bool:
-    """Has a task begun a transaction by a statement of its own, which Django knows nothing of?"""
+def _is_at_rest(connection: BaseDatabaseWrapper) -> bool:
+    """Is the driver's connection open and outside of a transaction? Only the driver is asked, not the server."""
     raw = connection.connection
-    if raw is None or not connection.autocommit or _is_closed(raw):
+    return raw is None or not connection.autocommit or AT_REST.get(connection.vendor, bool)(raw)
+
+
+def _is_sqlite_at_rest(raw: Any) -> bool:
+    try:
+        return not raw.in_transaction
+    except ProgrammingError:  # it has been closed
         return False
-    if hasattr(raw, "in_transaction"):  # SQLite
-        return bool(raw.in_transaction)
-    return hasattr(raw, "pgconn") and raw.pgconn.transaction_status != IDLE
+
+
+def _is_postgresql_at_rest(raw: Any) -> bool:
+    status = raw.pgconn.transaction_status if hasattr(raw, "pgconn") else raw.get_transaction_status()
+    return bool(status == IDLE)
+
+
+def _is_mysql_at_rest(raw: Any) -> bool:
+    return bool(raw.open)
+
+
+AT_REST = {"sqlite": _is_sqlite_at_rest, "postgresql": _is_postgresql_at_rest, "mysql": _is_mysql_at_rest}
 
 
 def _close(connection: Any) -> None:

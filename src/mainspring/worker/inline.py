@@ -45,8 +45,7 @@ class Inline:
                 continue
             run = async_to_sync(self._execution.arun) if task.is_async else self._execution.run
             with _savepoints():
-                # In a context of its own: async_to_sync brings back what is set in the one of the coroutine.
-                ran = copy_context().run(run, job, task)
+                ran = copy_context().run(run, job, task)  # async_to_sync would hand the context back
             return self._settle(ran)
         return None
 

@@ -27,6 +27,8 @@ class Lifelines:
     """
 
     def __init__(self, folder: Path | None = None) -> None:
+        """Keep them in a folder that all who can write beside it may use; None is one of this user's alone."""
+        self._is_shared = folder is not None
         self._folder = folder or Path(tempfile.gettempdir(), f"mainspring-{os.getuid()}")
 
     def create(self, worker_id: str, slots: int) -> SharedMemory:
@@ -35,6 +37,7 @@ class Lifelines:
             self._make_folder()
             fd = os.open(self._path(worker_id), os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
             fcntl.flock(fd, fcntl.LOCK_EX)
+            self._share(fd)
         except OSError as error:
             logger.warning("Without a lifeline in %s workers are watched by their beat alone: %s", self._folder, error)
             with tempfile.TemporaryFile() as file:
@@ -89,11 +92,21 @@ class Lifelines:
         return self._folder / re.sub(r"[^\w.:-]", "_", worker_id)
 
     def _make_folder(self) -> None:
-        self._folder.mkdir(mode=0o700, exist_ok=True)
+        if not self._folder.exists():
+            self._folder.mkdir(mode=0o700, exist_ok=True)
+            self._share(self._folder)
         found = self._folder.lstat()
-        if found.st_uid != os.getuid():
+        if not self._is_shared and found.st_uid != os.getuid():
             # In a place for everybody's files somebody else may have made it first.
             raise PermissionError(f"the folder belongs to user {found.st_uid}")
+
+    def _share(self, place: int | Path) -> None:
+        """Let those use it who can use the place of the folder, as SQLite does with the files beside its own."""
+        if self._is_shared:
+            around = self._folder.parent.stat()
+            os.chmod(place, around.st_mode & (0o777 if isinstance(place, Path) else 0o666))
+            if os.geteuid() == 0:
+                os.chown(place, around.st_uid, around.st_gid)
 
 
 @cache

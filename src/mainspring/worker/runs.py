@@ -114,7 +114,7 @@ class Runs:
         job, thread_id = claimed.job, threading.get_ident()
         run = self._execution.limited(job, claimed.task, slot)
         self._places[slot] = Place(job.id, thread_id, task)
-        self._title.show(f"runs {job.task_path} {job.id}", now=False)
+        self._title.show_job(job)
         self._reports.started(slot, job.id, 0.0 if run is None else run.gives_up_at, thread_id)
         return run
 

@@ -68,6 +68,10 @@ class SharedMemory:
     def trust_until(self, moment: float) -> None:
         struct.pack_into("d", self._memory, 0, moment)
 
+    def is_busy(self) -> bool:
+        """Does anything run? This is cheap enough to be asked many times a second."""
+        return any(self._memory[HEADER.size :: SLOT.size])
+
     def running(self) -> list[Running]:
         """Return what runs, or ran when the process died."""
         return _running(self._memory[:])

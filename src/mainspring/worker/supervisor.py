@@ -240,6 +240,7 @@ class Supervisor:
         logger.info("%s: stopping; running jobs may finish within %g s.", name, within)
         self._stops_by = time.monotonic() + within
         self._children.stop(within)
+        self._caretaker.beat_soon()  # so that others know, should this process be killed before it is done
 
     def _kill_the_late(self) -> None:
         is_late = self._stops_by is not None and time.monotonic() >= self._stops_by + GRACE
@@ -255,7 +256,7 @@ class Supervisor:
             # Nothing more is ready but what runs alone, and that shows in a beat.
             self._caretaker.beat_soon()
             self._tick()
-        return self._stops_by is not None or not self._caretaker.has_alone
+        return self._stops_by is not None or not self._children.needs_alone(self._caretaker.has_alone)
 
     def _end(self) -> int:
         self._caretaker.leave()

@@ -2,6 +2,8 @@
 
 import time
 
+from mainspring.job import Job
+
 try:
     from setproctitle import setproctitle
 except ImportError:
@@ -16,13 +18,18 @@ class Title:
     def __init__(self, name: str) -> None:
         self._name = name
         self._shown = ""
-        self._shown_at = 0.0
+        self._next_at = 0.0
         self.show("")
 
-    def show(self, doing: str, *, now: bool = True) -> None:
-        """Show what the process does; unless `now`, one of many that follow each other quickly may be left out."""
-        if setproctitle is None or doing == self._shown:
-            return
-        if now or time.monotonic() >= self._shown_at + AT_MOST_EVERY:
-            self._shown, self._shown_at = doing, time.monotonic()
+    def show(self, doing: str) -> None:
+        """Show what the process does."""
+        if setproctitle is not None and doing != self._shown:
+            self._shown = doing
             setproctitle(f"{self._name} {doing}".strip())
+
+    def show_job(self, job: Job) -> None:
+        """Show a job that begins to run, unless one has begun just before."""
+        if setproctitle is None or time.monotonic() < self._next_at:
+            return
+        self._next_at = time.monotonic() + AT_MOST_EVERY
+        self.show(f"runs {job.task_path} {job.id}")

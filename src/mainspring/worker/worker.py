@@ -70,6 +70,7 @@ class Worker:
         self.broker = broker
         self.id = worker_id
         self.jobs_claimed = 0
+        self.has_run_any = False
         self._options = options
         self._queues = queues
         self._reports: Reports = reports or NoReports()
@@ -291,6 +292,7 @@ class Worker:
         self._capacity.taken([claimed.job.task_path for row in for_pool.values() for claimed in row])
         for pool, row in for_pool.items():
             if row:
+                self.has_run_any = True
                 pool.put(row)
         self._release()
 

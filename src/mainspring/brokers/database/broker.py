@@ -165,6 +165,9 @@ class DatabaseBroker(Broker):
     def workers(self) -> list[WorkerInfo]:
         return self._run(self._store.workers)
 
+    def adopt(self, site: str) -> None:
+        self._run(self._store.adopt, site, self.clock.moment())
+
     def wait_for(self, id: str, timeout: float) -> Job | None:
         deadline = time.monotonic() + timeout
         job = self.get(id)

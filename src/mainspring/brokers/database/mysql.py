@@ -48,6 +48,7 @@ class MySQL(Store):
     on_known_worker_update = (
         f"ON DUPLICATE KEY UPDATE beat = {WORKER}.beat + 1, beat_at = VALUES(beat_at), facts = VALUES(facts)"
     )
+    on_known_site_update = "ON DUPLICATE KEY UPDATE name = VALUES(name), adopted_at = VALUES(adopted_at)"
 
     def listed(self, values: Collection[str]) -> Any:
         return tuple(values) or ("",)  # no name is empty, and `IN ()` is an error

@@ -13,6 +13,7 @@ from mainspring.brokers.database.store import QUEUES, Connection, Span, Store, _
 from mainspring.brokers.database.tables import (
     FINISHED,
     FINISHED_COLUMNS,
+    INSTALLATION,
     JOB,
     JOB_COLUMNS,
     MUTABLE_COLUMNS,
@@ -104,6 +105,7 @@ def _beat(beating: str, queues: str) -> str:
                     ORDER BY rank LIMIT 1
                 ) AS first
             ),
+            (SELECT name FROM {INSTALLATION} WHERE id = 1),
             (extract(epoch FROM clock_timestamp()) * 1000000)::bigint
     """
 
@@ -168,8 +170,8 @@ class PostgreSQL(Store):
         beats = json.dumps([dict(zip(WORKER_COLUMNS, row, strict=True)) for row in rows])
         with connection.cursor() as cursor:
             cursor.execute(statement, [*([beats] if rows else []), *([] if queues is None else [list(queues)])])
-            workers, next_due, has_alone, moment = cursor.fetchone()
-        return Pulse([as_worker(**worker) for worker in json.loads(workers)], next_due, has_alone), moment
+            workers, next_due, has_alone, site, moment = cursor.fetchone()
+        return Pulse([as_worker(**worker) for worker in json.loads(workers)], next_due, has_alone, site), moment
 
 
 class NotifyListener(WakeListener):

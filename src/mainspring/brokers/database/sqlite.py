@@ -98,7 +98,7 @@ class SQLite(Store):
     def lifeline_folder(self, connection: Any) -> Path | None:
         # Beside the file, where all that use it can look, in whatever container.
         name = str(connection.settings_dict["NAME"])
-        return None if connection.is_in_memory_db() or name.startswith("file:") else Path(f"{name}-workers")
+        return None if connection.is_in_memory_db() or name.startswith("file:") else Path(f"{name}-workers").absolute()
 
     def limit_waits(self, connection: Any, seconds: float) -> None:
         options = connection.settings_dict["OPTIONS"]

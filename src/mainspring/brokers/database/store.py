@@ -15,6 +15,7 @@ from mainspring.brokers.base import Listener, Pulse, WorkerInfo
 from mainspring.brokers.database.tables import (
     FINISHED,
     FINISHED_COLUMNS,
+    INSTALLATION,
     JOB,
     JOB_COLUMNS,
     MUTABLE_COLUMNS,
@@ -72,6 +73,7 @@ class Store:
     on_known_worker_update = (
         f"ON CONFLICT (id) DO UPDATE SET beat = {WORKER}.beat + 1, beat_at = excluded.beat_at, facts = excluded.facts"
     )
+    on_known_site_update = "ON CONFLICT (id) DO UPDATE SET name = excluded.name, adopted_at = excluded.adopted_at"
 
     def __init__(self) -> None:
         self.job_columns = self.names(JOB_COLUMNS)
@@ -320,11 +322,12 @@ class Store:
             workers = self.workers(connection)
             cursor.execute(
                 f"SELECT {NEXT_DUE}, EXISTS (SELECT 1 FROM {JOB} {self.by_rank}"
-                f" WHERE queue_name {self.is_in} AND {self.names(['rank'])} >= {ALONE} AND state = 'ready')",
+                f" WHERE queue_name {self.is_in} AND {self.names(['rank'])} >= {ALONE} AND state = 'ready'),"
+                f" (SELECT name FROM {INSTALLATION} WHERE id = 1)",
                 [self.listed(names)],
             )
-            next_due, has_alone = cursor.fetchone()
-            return Pulse(workers, next_due, bool(has_alone)), self.moment(connection)
+            next_due, has_alone, site = cursor.fetchone()
+            return Pulse(workers, next_due, bool(has_alone), site), self.moment(connection)
 
     def workers(self, connection: Connection) -> list[WorkerInfo]:
         with connection.cursor() as cursor:
@@ -334,6 +337,14 @@ class Store:
     def leave(self, connection: Connection, worker_ids: Collection[str]) -> None:
         with connection.cursor() as cursor:
             cursor.execute(f"DELETE FROM {WORKER} WHERE id {self.is_in}", [self.listed(worker_ids)])
+
+    def adopt(self, connection: Connection, site: str, at: int) -> None:
+        """Write the one row that says whose the store is."""
+        with connection.cursor() as cursor:
+            cursor.execute(
+                f"INSERT INTO {INSTALLATION} (id, name, adopted_at) VALUES (1, %s, %s) {self.on_known_site_update}",
+                [site, at],
+            )
 
     def moment(self, connection: Connection) -> int:
         """Return the database's own time in microseconds since the epoch."""

@@ -7,6 +7,7 @@ FINISHED = "mainspring_finished"
 OUTBOX = "mainspring_outbox"
 WORKER = "mainspring_worker"
 WAITER = "mainspring_waiter"
+INSTALLATION = "mainspring_installation"
 
 JOB_COLUMNS = Job._fields
 # The others hold whole numbers.
