@@ -16,8 +16,11 @@ def to_moment(value: datetime) -> int:
 
 
 def to_datetime(moment: int | None) -> datetime | None:
-    """Return a moment as an aware UTC datetime; None stays None."""
-    return None if moment is None else datetime.fromtimestamp(0, UTC) + timedelta(microseconds=moment)
+    """Return a moment as an aware UTC datetime; None stays None. Raise ValueError for what is no date."""
+    try:
+        return None if moment is None else datetime.fromtimestamp(0, UTC) + timedelta(microseconds=moment)
+    except (TypeError, OverflowError) as error:
+        raise ValueError(f"The stored moment {moment!r:.100} is no date: {error}.") from error
 
 
 class Clock:

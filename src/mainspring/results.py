@@ -245,9 +245,16 @@ def _error(entry: dict[str, Any]) -> JobError:
         traceback=str(entry.get("traceback", "")),
         worker_id=entry.get("worker_id"),
         attempt=entry.get("attempt"),
-        started_at=shown(entry.get("started_at")),
-        finished_at=shown(entry.get("finished_at")),
+        started_at=_readable(entry.get("started_at")),
+        finished_at=_readable(entry.get("finished_at")),
     )
+
+
+def _readable(moment: Any) -> datetime | None:
+    """Return a moment of the history; a damaged one is left out, so that the rest can be shown."""
+    with suppress(ValueError, OverflowError):
+        return shown(moment)
+    return None
 
 
 def _worker_ids(job: Job, alias: str) -> list[str]:

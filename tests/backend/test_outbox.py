@@ -182,6 +182,23 @@ def test_a_row_that_cannot_be_sent_holds_up_nobody(broker, caplog):
     assert len(caplog.records) == 1
 
 
+@pytest.mark.parametrize(
+    "text", ["", "{", "null", "5", "[]", "{}", '{"id": "x"}', "[" * 100_000], ids=lambda text: text[:20]
+)
+def test_a_row_that_holds_no_job(broker, caplog, text):
+    """Nobody finds a job in it, it is said, and the others are sent."""
+    damaged, sound = enqueue_and_die(2)
+    with connections["other"].cursor() as cursor:
+        cursor.execute("UPDATE mainspring_outbox SET job = %s WHERE id = %s", [text, damaged.id])
+
+    assert OutboxTable("other").get("default", damaged.id) is None
+    assert OutboxTable("other").get("default", sound.id) is not None
+    with travel(10):
+        assert outbox.sweep(broker) == 1
+    assert f"Job {damaged.id} in the outbox for 'default' cannot be sent" in caplog.text
+    assert broker.get(sound.id) is not None
+
+
 def test_two_sweeps_at_once_send_each_job_once(broker):
     """There is no leader among the workers."""
     enqueue_and_die(50)

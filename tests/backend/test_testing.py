@@ -68,6 +68,16 @@ def test_drain_from_async_code(on, alias):
     assert async_to_sync(enqueue_and_drain)() == "x"
 
 
+@pytest.mark.parametrize("task", [tasks.echo, tasks.async_echo])
+def test_what_a_job_has_set_ends_with_it(on, alias, task):
+    """The test is not taken for the job, after a coroutine either."""
+    on(task).enqueue("x")
+    drain(alias)
+
+    with pytest.raises(mainspring.NotInJob):
+        mainspring.current_job()
+
+
 def test_drain_sends_what_waits_for_a_commit(on, alias):
     """As if the transaction had been committed; its commit then sends nothing again."""
     with transaction.atomic():

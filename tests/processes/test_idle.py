@@ -16,7 +16,7 @@ from tests.processes.pooler import Pooler
 WATCHED = 11.0  # seconds; two heartbeats, which come every 5 s, or three
 # How many statements a heartbeat takes, with its duties and the look for jobs after it: half as many again as are
 # usual. A worker that polls twice a second sends more than twice as many.
-BEAT = {"sqlite": 14, "postgresql": 12, "mariadb": 36}[settings.DATABASE]
+BEAT = {"sqlite": 16, "postgresql": 8, "mariadb": 40}[settings.DATABASE]
 AT_ONCE = 1.0  # seconds; a wake-up that was lost is made good after up to 5
 BY_POLLING = 2.0
 TIMES = 4  # a wake-up that was lost stays unnoticed where a heartbeat comes just then

@@ -17,6 +17,7 @@ from mainspring.brokers.database.tables import (
     JOB,
     JOB_COLUMNS,
     MUTABLE_COLUMNS,
+    TEXT_COLUMNS,
     WAITER,
     WORKER,
     WORKER_COLUMNS,
@@ -50,14 +51,10 @@ CLAIM = f"""
     RETURNING {", ".join(f"job.{name}" for name in JOB_COLUMNS)}
 """
 
-TEXTS = {
-    "id", "state", "queue_name", "task_path", "arguments", "worker_id", "errors", "worker_ids", "result", "facts"
-}  # fmt: skip
-
 
 def _rows(columns: Sequence[str]) -> str:
     """Return a table of rows given as one JSON text, which is made and read faster than an array for each column."""
-    types = ", ".join(f"{name} {'text' if name in TEXTS else 'bigint'}" for name in columns)
+    types = ", ".join(f"{name} {'text' if name in TEXT_COLUMNS else 'bigint'}" for name in columns)
     return f"json_to_recordset(%s) AS outcome ({types})"
 
 

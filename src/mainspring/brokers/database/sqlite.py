@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,9 +12,15 @@ from django.db import DatabaseError, transaction
 from mainspring.brokers.database import errors
 from mainspring.brokers.database.listeners import own_connection
 from mainspring.brokers.database.store import Connection, Span, Store, _jobs
-from mainspring.brokers.database.tables import JOB, JOB_COLUMNS
+from mainspring.brokers.database.tables import FINISHED_COLUMNS, JOB, JOB_COLUMNS, TEXT_COLUMNS
 from mainspring.exceptions import NotSentYet
 from mainspring.job import Job
+
+
+def _typed(columns: Iterable[str]) -> str:
+    """Return columns to select: a column of SQLite holds whatever it was given, and nobody calculates with a text."""
+    return ", ".join(f'"{name}"' if name in TEXT_COLUMNS else f'CAST("{name}" AS INTEGER)' for name in columns)
+
 
 # SQLite has no LATERAL; the correlated IN walks the index once for each span all the same.
 PICK = f"""
@@ -30,13 +36,19 @@ PICK = f"""
 CLAIM = f"""
     UPDATE {JOB} SET state = 'running', token = %s, worker_id = %s, last_attempted_at = %s
     WHERE rowid IN ({PICK})
-    RETURNING {", ".join(f'"{name}"' for name in JOB_COLUMNS)}
+    RETURNING {_typed(JOB_COLUMNS)}
 """
 
 
 class SQLite(Store):
     is_in = "IN (SELECT value FROM json_each(%s))"
     not_in = "NOT IN (SELECT value FROM json_each(%s))"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.job_columns = _typed(JOB_COLUMNS)
+        columns = [_typed([name]) if name in FINISHED_COLUMNS else "NULL" for name in JOB_COLUMNS]
+        self.finished_as_job = ", ".join(columns)
 
     def listed(self, values: Collection[str]) -> Any:
         return json.dumps(list(values))

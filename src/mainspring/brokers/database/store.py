@@ -41,6 +41,10 @@ QUEUES = (
 )
 
 
+# Without a limit SQLite would also find a text, if somebody has written one there: it sorts behind all numbers.
+NEXT_DUE = f"(SELECT min(due_at) FROM {JOB} WHERE due_at < {END})"
+
+
 class Span(NamedTuple):
     """A stretch of one queue's line: ranks from `low` up to, not including, `high`; jobs that run alone lie behind."""
 
@@ -194,7 +198,7 @@ class Store:
 
     def next_due(self, connection: Connection) -> int | None:
         with connection.cursor() as cursor:
-            cursor.execute(f"SELECT min(due_at) FROM {JOB}")
+            cursor.execute(f"SELECT {NEXT_DUE}")
             due_at: int | None = cursor.fetchone()[0]
             return due_at
 
@@ -317,7 +321,7 @@ class Store:
                 cursor.executemany(f"{self.insert_worker} {self.on_known_worker_update}", rows)
             workers = self.workers(connection)
             cursor.execute(
-                f"SELECT (SELECT min(due_at) FROM {JOB}), EXISTS (SELECT 1 FROM {JOB} {self.by_rank}"
+                f"SELECT {NEXT_DUE}, EXISTS (SELECT 1 FROM {JOB} {self.by_rank}"
                 f" WHERE queue_name {self.is_in} AND {self.names(['rank'])} >= {ALONE} AND state = 'ready'),"
                 f" (SELECT name FROM {INSTALLATION} WHERE id = 1)",
                 [self.listed(names)],
@@ -383,8 +387,12 @@ def _marks(columns: Collection[str]) -> str:
 
 
 def as_worker(id: str, beat: int, started_at: int, beat_at: int, facts: str) -> WorkerInfo:
-    """Return the worker of a row of WORKER_COLUMNS."""
-    return WorkerInfo(id, beat, started_at, beat_at, json.loads(facts))
+    """Return the worker of a row of WORKER_COLUMNS; one whose facts cannot be read has none, and all others beat."""
+    try:
+        known = json.loads(facts)
+    except (ValueError, RecursionError):
+        known = None
+    return WorkerInfo(id, beat, started_at, beat_at, known if isinstance(known, dict) else {})
 
 
 def as_json(jobs: Sequence[Job], columns: Sequence[str]) -> str:

@@ -10,6 +10,10 @@ WAITER = "mainspring_waiter"
 INSTALLATION = "mainspring_installation"
 
 JOB_COLUMNS = Job._fields
+# The others hold whole numbers.
+TEXT_COLUMNS = {
+    "id", "state", "queue_name", "task_path", "arguments", "worker_id", "errors", "worker_ids", "result", "facts"
+}  # fmt: skip
 FINISHED_COLUMNS = tuple(name for name in JOB_COLUMNS if name not in ("rank", "due_at"))
 WORKER_COLUMNS = ("id", "beat", "started_at", "beat_at", "facts")
 
