@@ -1,6 +1,6 @@
 SHELL := bash
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test test-sqlite test-postgresql test-mariadb test-compat lint types bench docs clean
+.PHONY: help setup demo test test-sqlite test-postgresql test-mariadb test-compat torture lint types bench docs clean
 
 NEWEST := 3.14 3.13 3.12 3.11
 
@@ -42,6 +42,9 @@ test-mariadb: setup ## run the tests on MariaDB
 
 test-compat: setup ## run the tests with Django 6.0 on Python 3.12 and Django 5.2 on Python 3.11
 	@.venv/bin/python tests/run.py compat
+
+torture: setup ## kill workers under load and check every promise: STORE=sqlite MINUTES=1 SCENARIO=mixed (or all)
+	@.venv/bin/python -m tests.torture --store $(or $(STORE),sqlite) --minutes $(or $(MINUTES),1) --scenario $(or $(SCENARIO),mixed)
 
 lint: setup ## check style and formatting with ruff
 	@.venv/bin/python tests/run.py lint

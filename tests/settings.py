@@ -30,6 +30,7 @@ INSTALLED_APPS = [
     *(["django_tasks"] if django.VERSION < (6, 0) else []),
     "mainspring",
     "tests.app",
+    "tests.torture",
 ]
 
 TASKS: dict[str, dict[str, Any]] = {
