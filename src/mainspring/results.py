@@ -284,12 +284,20 @@ def shown(moment: int | None) -> datetime | None:
     """
     Return a moment as the project has its datetimes: aware, or local and naive where USE_TZ is False.
 
-    What is no moment is not shown, so that the rest of a damaged row still can be.
+    Raise ValueError for a stored number that is no date.
     """
+    value = to_datetime(moment)
     try:
-        value = to_datetime(moment)
         return value if value is None or settings.USE_TZ else timezone.make_naive(value)
-    except (TypeError, OverflowError):
+    except OverflowError as error:  # the last moments of all, east of Greenwich
+        raise ValueError(f"The stored moment {moment} is no local date: {error}.") from error
+
+
+def _shown_if_date(moment: Any) -> datetime | None:
+    """Return a time in a job's history; what is none keeps nobody from reading the rest of the history."""
+    try:
+        return shown(moment)
+    except ValueError:
         return None
 
 
