@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from mainspring import job as machine
-from mainspring.clock import Clock
+from mainspring.clock import SECOND, Clock
 from mainspring.exceptions import BrokerRefused, BrokerUnavailable, Quarantined, WorkerCrashed
 from mainspring.job import Job
+
+QUESTIONS_KEPT = 3600 * SECOND  # whoever asked before has gone
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +27,7 @@ class WorkerInfo:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What somebody asks of a worker through the store."""
+    """What somebody asks of a worker through the store; `kind` says how to read `body`."""
 
     id: str
     worker_id: str
@@ -40,14 +42,15 @@ class Pulse:
 
     `workers` are all that it knows. `next_due` is the moment at which the next deferred job falls due, or fell due if
     nobody has made it ready yet; None if none waits. `has_alone` says whether a job that must run alone is ready.
-    `site` is the name of the installation that the store belongs to, None as long as nobody has said.
+    `site` is the name of the installation that the store belongs to, None as long as nobody has said. `questions` are
+    those to the workers of this beat that nobody has answered, oldest first.
     """
 
     workers: list[WorkerInfo]
     next_due: int | None
     has_alone: bool
     site: str | None = None
-    questions: Sequence[Question] = ()
+    questions: list[Question] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,6 +210,31 @@ class Broker(ABC):
         """
 
     @abstractmethod
+    def ask(self, worker_id: str, kind: str, body: str) -> str:
+        """
+        Leave a question for a worker, known or not, and return the question's id.
+
+        It reaches the worker with its next beat. What was asked more than an hour ago is deleted, answered or not.
+        Raise BrokerRefused when the store will not take a value.
+        """
+
+    @abstractmethod
+    def questions(self, worker_ids: Collection[str]) -> list[Question]:
+        """Return the questions to these workers that nobody has answered, oldest first."""
+
+    @abstractmethod
+    def answer(self, id: str, text: str) -> None:
+        """
+        Answer a question; the last answer counts, and where there is no such question nothing happens.
+
+        Raise BrokerRefused when the store will not take the text.
+        """
+
+    @abstractmethod
+    def answer_to(self, id: str) -> str | None:
+        """Return the answer to a question; None as long as there is none, or no such question."""
+
+    @abstractmethod
     def wait_for(self, id: str, timeout: float) -> Job | None:
         """Wait up to `timeout` seconds for the job to end, without polling the store busily; return it as it is."""
 
@@ -221,11 +249,6 @@ class Broker(ABC):
     @abstractmethod
     def check(self) -> None:
         """Raise BrokerUnavailable, with the way out in its text, unless the store can be used now."""
-
-    def questions(self, worker_ids: Collection[str]) -> list[Question]:
-        return []
-
-    def answer(self, id: str, text: str) -> None: ...  # noqa: B027
 
     def limit_waits(self, seconds: float) -> None:  # noqa: B027 - not every store can keep a caller waiting
         """Let no lock and no silent server hold this process up for much longer than this, as far as that can be."""
