@@ -168,7 +168,7 @@ class Supervisor:
         else:
             pauses = [self._children.next_start()] if self._children.is_short() else []
             pauses += [self._files_at + LOOK_AT_FILES_EVERY - time.monotonic()] if self._plan.reloads else []
-        if self._listener is not None and self._listener.fileno() is None:
+        if self._listener is not None:
             pauses.append(self._listener.interval)
         return [*pauses, *self._questions.pauses()]
 
@@ -180,7 +180,8 @@ class Supervisor:
                 self._check_news()
             else:
                 self._wakeup_near.recv(4096)
-        if self._listener is not None and self._listener.fileno() is None:
+        # Also one that has a file: it looks once more after each wake-up, for the sake of those that were held back.
+        if self._listener is not None and (self._listener.fileno() is None or self._listener.interval <= 0):
             self._check_news()
 
     def _check_news(self) -> None:
