@@ -109,13 +109,15 @@ def pytest_in(name):
     run("make", "--no-print-directory", f"{folder.name}/.ready")
     if not (folder / ".ready").exists():
         return Counts(skipped=1)
-    return pytest(folder / "bin" / "python", "sqlite")
+    # Storms are about processes and stores, which are the same here.
+    return pytest(folder / "bin" / "python", "sqlite", "-m", "not storm")
 
 
-def pytest(python, database):
+def pytest(python, database, *options):
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "junit.xml"
-        command = [python, "-m", "pytest", "-q", f"--junitxml={report}"]
+        # More than there are cores, as tests of real workers mostly wait.
+        command = [python, "-m", "pytest", "-q", "-n", "4", "--dist", "worksteal", f"--junitxml={report}", *options]
         status = subprocess.run(command, cwd=ROOT, env=environment(database)).returncode
         counts = read_junit(report) if report.exists() else Counts()
     # A run that collected nothing, or broke down, has failed although no test has.

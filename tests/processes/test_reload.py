@@ -113,6 +113,7 @@ def test_running_jobs_finish_before_the_new_code_takes_over(project):
     worker = project.start("--reload")
     id = project.enqueue("hold")
     wait_until((project.folder / "held").exists)
+    worker.wait_for_line("is ready")  # the supervisor then knows what there is to watch
     project.write("templates/page.html", "two!")
     worker.wait_for_line("page.html has changed")
     worker.wait_for_line("is ready", count=2)
