@@ -24,7 +24,7 @@ WORKER = "worker-1"
 @pytest.mark.parametrize(
     "id",
     ["", "123", "x" * 1000, "a\x00b", "\ud800", "é", "'; DROP", "%s", "\n", None, 123, 1.5, b"123", [], {}, object()],
-    ids=repr,
+    ids=lambda id: f"{type(id).__name__} {id!r:.20}".partition(" at 0x")[0],
 )
 def test_an_id_of_any_shape_is_answered(backend, id):
     """Whatever comes out of a URL, the answer is that there is no such result."""

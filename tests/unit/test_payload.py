@@ -50,7 +50,7 @@ def test_what_json_has_comes_back_as_it_was(args, kwargs):
         Point(1, 2),
         b"bytes",
         bytearray(b"ab"),
-        memoryview(b"ab"),
+        pytest.param(memoryview(b"ab"), id="memoryview"),
         UserDict(a=1),
         OrderedDict(b=2, a=1),
         MappingProxyType({"a": (1,)}),
