@@ -14,7 +14,6 @@ EXPECTED_FAILURES = {
     "ImmediateBackendTestCase.test_cannot_get_result": "asserts that results cannot be looked up",
     "ImmediateBackendTestCase.test_cannot_refresh_result": "asserts that results cannot be refreshed",
     "ImmediateBackendTestCase.test_cannot_pass_run_after": "asserts that tasks cannot be deferred",
-    "ImmediateBackendTestCase.test_throws_keyboard_interrupt": "asserts that nobody catches what a task raises",
 }
 
 ONLY_THE_NAMES = {
