@@ -147,6 +147,12 @@ def leave():
     sys.exit(7)
 
 
+@mainspring.task(timeout=HOURS)
+async def leave_limited():
+    """With a timeout it is an asyncio Task of its own, which lets this out of the loop."""
+    sys.exit(7)
+
+
 @mainspring.task
 def press_ctrl_c():
     raise KeyboardInterrupt

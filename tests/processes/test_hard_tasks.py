@@ -17,6 +17,8 @@ HARMLESS = [
     (hard.deep, "failed", "RecursionError"),
     (hard.return_rubbish, "failed", "TypeError"),
     (hard.raise_unprintable, "failed", "Unprintable"),
+    (hard.stop_the_event_loop, "succeeded", ""),
+    (hard.leave_limited, "failed", "SystemExit"),
     (hard.cancel_itself, "failed", "CancelledError"),
     (hard.set_a_signal_handler, "failed", "ValueError"),
     (hard.raise_from_del, "failed", "AttributeError"),
