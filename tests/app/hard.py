@@ -1,11 +1,13 @@
 """Tasks that misbehave, each in its own way."""
 
 import asyncio
+import contextlib
 import ctypes
 import multiprocessing
 import os
 import resource
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -122,6 +124,28 @@ def fork():
     process.start()
     process.join()
     return process.exitcode
+
+
+@mainspring.task
+def start_and_end_programs():
+    """Return how two processes ended that were told to end, one with a program of its own and one without."""
+    program = subprocess.Popen(["sleep", "60"])
+    program.terminate()
+    fork = multiprocessing.get_context("fork").Process(target=time.sleep, args=[60])
+    fork.start()
+    fork.terminate()
+    fork.join(10)
+    return [program.wait(10), fork.exitcode]
+
+
+@mainspring.task
+def inherited_files():
+    """Return which open files a program would get that is started without any care."""
+    found = []
+    for fd in range(3, 256):
+        with contextlib.suppress(OSError):
+            found += [fd] if os.get_inheritable(fd) else []
+    return found
 
 
 @mainspring.task
