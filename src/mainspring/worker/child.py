@@ -49,7 +49,7 @@ class ChildReports:
         self._channel.send(deferred=due_at)
 
     def retiring(self, reason: str) -> None:
-        self._channel.send(retiring=reason)
+        self._channel.send_all(retiring=reason)
 
     def is_trusted(self) -> bool:
         return bool(self._elapsed() < self._memory.trusted_until())
@@ -96,7 +96,7 @@ class Child:
         """Work, and do what the supervisor says until it has died; this never returns."""
         threading.Thread(target=self._work, name="mainspring-worker", daemon=True).start()
         self._report_files()
-        self._channel.send(ready=True)
+        self._channel.send_all(ready=True)
         while self._channel.is_open:
             for message in self._channel.receive():
                 self._obey(message)
