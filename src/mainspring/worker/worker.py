@@ -128,6 +128,7 @@ class Worker:
     def announce_ended(self, ids: Collection[str]) -> None:
         """Send the signals for jobs that somebody without the project's code has ended."""
         self._threads.put([EndedElsewhere(list(ids))])
+        self._notices.set()  # it may take another thread
 
     def stack_of(self, job_id: str) -> str | None:
         """Return where the code of a job stands, None if it does not run here."""
@@ -145,6 +146,7 @@ class Worker:
                 self._title.show("is idle")
             self._notices.wait(self._pause())
             self._notices.clear()
+        self._is_retiring = True  # nobody would run what is claimed now, whatever has come meanwhile
         self._use_store()
         self._threads.stop()
         self._coroutines.stop()
@@ -166,7 +168,8 @@ class Worker:
 
     def _is_over(self) -> bool:
         if self._stops_by is not None:
-            return self._is_idle() or self._elapsed() >= self._stops_by
+            is_late = self._elapsed() >= self._stops_by
+            return is_late or self._is_idle() or self._only_hung_runs_are_left()
         if self._is_retiring and not self._is_store_away():
             return self._is_idle() or self._only_hung_runs_are_left()
         if self._has_had_enough():
@@ -280,6 +283,8 @@ class Worker:
             self._worked_at = self._elapsed()
             self.jobs_claimed += len(jobs)
             self._hand_over(jobs)
+            if self._has_had_enough():
+                self._reports.retiring(f"has taken {self.jobs_claimed} job(s), as many as it should")
 
     def _hand_over(self, jobs: Sequence[Job]) -> None:
         for_pool: dict[Pool, list[Claimed]] = {pool: [] for pool in self._capacity.pools}
@@ -299,6 +304,7 @@ class Worker:
 
     def _give_back(self, job: Job) -> None:
         self._to_release.append(machine.release(job))
+        self._notices.set()
 
     def _release(self) -> None:
         # Threads add to the list meanwhile.
@@ -363,7 +369,6 @@ class Worker:
                 self._capacity.stall(pool, stands_still)
                 for claimed in pool.take_back(Claimed):
                     self._give_back(claimed.job)
-                    self._notices.set()
 
     def _run_in_thread(self, item: Claimed | Announcement | EndedElsewhere, slot: int) -> None:
         if isinstance(item, Announcement):
