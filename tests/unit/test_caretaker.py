@@ -18,7 +18,7 @@ class Crew:
 
     def __init__(self, *worker_ids):
         self.worker_ids = list(worker_ids)
-        self.trusted_until = None
+        self.trusted_since = self.trusted_until = None
         self.announced = []
         self.wakes = self.sweeps = 0
         self.is_running = False
@@ -26,8 +26,8 @@ class Crew:
     def infos(self):
         return [WorkerInfo(id) for id in self.worker_ids]
 
-    def trust_until(self, moment):
-        self.trusted_until = moment
+    def trust(self, since, until):
+        self.trusted_since, self.trusted_until = since, until
 
     def are_running_jobs(self):
         return self.is_running
@@ -115,6 +115,20 @@ def test_a_beat_renews_the_trust_of_the_processes_in_themselves(broker, make, cr
 
     assert before + 10 <= crew.trusted_until <= broker.clock.elapsed() + 10
     assert (crew.wakes, crew.sweeps) == (1, 1)
+
+
+def test_trust_has_a_gap_where_beats_came_too_late(broker, make, crew):
+    """The workers may have been taken for dead then, and what they had claimed before be another's."""
+    caretaker = make(rescue_after=20)
+    caretaker.tick()
+    first = crew.trusted_since
+    broker.clock.travel(9)
+    caretaker.tick()
+    assert crew.trusted_since == first
+    broker.clock.travel(11)
+    caretaker.tick()
+
+    assert crew.trusted_since >= first + 20
 
 
 def test_where_beats_can_be_kept_from_coming_trust_has_no_end(broker, make, crew):

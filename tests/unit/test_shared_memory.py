@@ -43,10 +43,14 @@ def test_a_slot_is_used_again(memory):
 
 
 def test_trust_is_passed_on_and_nothing_else_changes(memory):
-    """The supervisor writes until when, the child reads it; the machine stays."""
-    memory.trust_until(1234.5)
+    """The supervisor writes since and until when, the child reads it; the machine stays."""
+    assert not memory.is_trusted(1000.0, now=1000.0)
+    memory.trust(1000.0, until=1234.5)
 
     assert memory.trusted_until() == 1234.5
+    assert memory.is_trusted(1000.0, now=1234.0)
+    assert not memory.is_trusted(1000.0, now=1235.0)
+    assert not memory.is_trusted(999.0, now=1234.0)
     assert SharedMemory.machine_of(memory.fd) == b"here"
 
 

@@ -52,6 +52,7 @@ class Reports:
 
     def __init__(self):
         self.reason = ""
+        self.trusted_since = 0.0
         self.is_retiring = threading.Event()
 
     def started(self, slot, job_id, gives_up_at, thread_id): ...
@@ -63,8 +64,8 @@ class Reports:
         self.reason = reason
         self.is_retiring.set()
 
-    def is_trusted(self):
-        return True
+    def is_trusted(self, since=None):
+        return since is None or since >= self.trusted_since
 
 
 class Bench:
@@ -192,6 +193,18 @@ def test_what_a_thread_gives_back_goes_back_at_once(make):
     bench.worker._give_back(claimed)
 
     wait_until(lambda: bench.state(claimed) == State.READY)
+
+
+def test_what_was_claimed_before_a_gap_in_the_trust_is_not_begun(make):
+    """Others may have taken it meanwhile; what is claimed afterwards runs."""
+    bench = make(threads=1).start()
+    bench.reports.trusted_since = bench.broker.clock.elapsed() + LONG
+    job = bench.push(noop)
+    wait_until(lambda: bench.broker.get(job.id).token is not None and bench.state(job) == State.READY)
+    bench.reports.trusted_since = 0.0
+    bench.worker.wake()
+
+    wait_until(lambda: bench.state(job) == State.SUCCEEDED)
 
 
 def test_an_end_is_announced_while_another_job_runs(make):

@@ -45,7 +45,7 @@ class Crew(Protocol):
     """The processes that the caretaker looks after, and that do what needs the project's code."""
 
     def infos(self) -> list[WorkerInfo]: ...
-    def trust_until(self, moment: float) -> None: ...
+    def trust(self, since: float, until: float) -> None: ...
     def are_running_jobs(self) -> bool: ...
     def wake(self) -> None: ...
     def sweep(self) -> None: ...
@@ -77,6 +77,7 @@ class Caretaker:
         self._deaths: list[Death] = []
         self._watch = Watch(lease=options.rescue_after * LEASE)
         self._beat_at = self._promote_at = self._prune_at = self._ask_at = 0.0
+        self._trusted_since = self._trusted_until = 0.0
         self._is_away = False
         self.has_alone = False
 
@@ -148,8 +149,7 @@ class Caretaker:
         sent_at, workers = self._elapsed(), self._crew.infos()
         pulse = self._broker.beat(workers, self._queues)
         self._check_site(pulse)
-        trust = sent_at + self._options.rescue_after * TRUST
-        self._crew.trust_until(trust if self._broker.can_always_beat else math.inf)
+        self._trust(sent_at)
         self.has_alone = pulse.has_alone
         if pulse.next_due is not None:
             self.expect(pulse.next_due)
@@ -161,6 +161,15 @@ class Caretaker:
         self._crew.sweep()
         # The backstop for every wake-up that was lost on its way.
         self._crew.wake()
+
+    def _trust(self, sent_at: float) -> None:
+        """Take note that a beat has arrived which was sent at this moment."""
+        if self._elapsed() >= self._trusted_until:
+            # Others may have taken the workers for dead meanwhile, and the jobs that they had claimed by then.
+            self._trusted_since = self._elapsed()
+        lasts = self._options.rescue_after * TRUST if self._broker.can_always_beat else math.inf
+        self._trusted_until = sent_at + lasts
+        self._crew.trust(self._trusted_since, self._trusted_until)
 
     def _check_site(self, pulse: Pulse) -> None:
         mine, site = self._options.site, pulse.site or None

@@ -51,8 +51,9 @@ class ChildReports:
     def retiring(self, reason: str) -> None:
         self._channel.send_all(retiring=reason)
 
-    def is_trusted(self) -> bool:
-        return bool(self._elapsed() < self._memory.trusted_until())
+    def is_trusted(self, since: float | None = None) -> bool:
+        now = self._elapsed()
+        return self._memory.is_trusted(now if since is None else since, now)
 
 
 def main(arguments: Sequence[str]) -> None:

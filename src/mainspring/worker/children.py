@@ -187,10 +187,10 @@ class Children:
     def are_running_jobs(self) -> bool:
         return any(child.memory.is_busy() for child in self._all)
 
-    def trust_until(self, moment: float) -> None:
-        """Tell the children until when others surely take them for alive."""
+    def trust(self, since: float, until: float) -> None:
+        """Tell the children until when others surely take them for alive, and since when without a gap."""
         for child in self._all:
-            child.memory.trust_until(moment)
+            child.memory.trust(since, until)
 
     # Ending and replacing.
 

@@ -28,8 +28,8 @@ class Reports(Protocol):
     def retiring(self, reason: str) -> None:
         """This worker claims no more and ends when it can: another may take its place now."""
 
-    def is_trusted(self) -> bool:
-        """Do others surely take this worker for alive?"""
+    def is_trusted(self, since: float | None = None) -> bool:
+        """Do others surely take this worker for alive, and have they since this moment, by the clock's `elapsed`?"""
 
 
 class NoReports:
@@ -41,5 +41,5 @@ class NoReports:
     def busy(self) -> None: ...
     def deferred(self, due_at: int) -> None: ...
     def retiring(self, reason: str) -> None: ...
-    def is_trusted(self) -> bool:
+    def is_trusted(self, since: float | None = None) -> bool:
         return True

@@ -20,10 +20,11 @@ logger = logging.getLogger("mainspring.worker")
 
 
 class Claimed(NamedTuple):
-    """A job in the hands of this process, with the task that it runs."""
+    """A job in the hands of this process, with the task that it runs, and since when (by the clock's `elapsed`)."""
 
     job: Job
     task: Task
+    since: float
 
 
 class Place(NamedTuple):
@@ -66,7 +67,7 @@ class Runs:
 
     def in_thread(self, claimed: Claimed, slot: int) -> None:
         """Run a job in this thread."""
-        if not self._may_begin(claimed.job):
+        if not self._may_begin(claimed):
             return
         run = self._begin(claimed, slot, None)
         ran = self._execution.run(claimed.job, claimed.task, run)
@@ -76,7 +77,7 @@ class Runs:
 
     async def on_loop(self, claimed: Claimed, slot: int) -> None:
         """Run a job on this event loop."""
-        if not self._may_begin(claimed.job):
+        if not self._may_begin(claimed):
             return
         run = self._begin(claimed, slot, asyncio.current_task())
         self._end(claimed, slot, run, await self._execution.arun(claimed.job, claimed.task, run))
@@ -103,10 +104,10 @@ class Runs:
                 return stack_of(place.thread_id, future or place.task)
         return None
 
-    def _may_begin(self, job: Job) -> bool:
+    def _may_begin(self, claimed: Claimed) -> bool:
         # Whoever was stopped for long may have been taken for dead, and the job given to another.
-        if self._is_closed or not self._reports.is_trusted():
-            self._on_untouched(job)
+        if self._is_closed or not self._reports.is_trusted(claimed.since):
+            self._on_untouched(claimed.job)
             return False
         return True
 

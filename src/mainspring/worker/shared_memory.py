@@ -5,8 +5,9 @@ import os
 import struct
 from typing import NamedTuple
 
-# Until when the child is known to live, on CLOCK_BOOTTIME, and the machine that both run on.
-HEADER = struct.Struct("d40s")
+# Until when others surely take the child for alive, and since when without a gap, on CLOCK_BOOTTIME; and the machine.
+HEADER = struct.Struct("dd40s")
+MOMENT = struct.Struct("d")
 SLOT = struct.Struct("40sdQ")  # the job's id, the moment on the monotonic clock that ends its patience, the thread
 
 
@@ -35,14 +36,14 @@ class SharedMemory:
         """Give an empty file the size for so many slots; pass its `fd` to the child."""
         os.ftruncate(fd, HEADER.size + slots * SLOT.size)
         memory = cls(fd)
-        HEADER.pack_into(memory._memory, 0, 0.0, machine)
+        HEADER.pack_into(memory._memory, 0, 0.0, 0.0, machine)
         return memory
 
     @staticmethod
     def machine_of(fd: int) -> bytes:
         """Return the machine that a file of another process is from."""
         header = os.pread(fd, HEADER.size, 0)
-        return bytes(HEADER.unpack(header)[1]).rstrip(b"\0") if len(header) == HEADER.size else b""
+        return bytes(HEADER.unpack(header)[2]).rstrip(b"\0") if len(header) == HEADER.size else b""
 
     @staticmethod
     def started_in(fd: int) -> frozenset[str]:
@@ -61,12 +62,18 @@ class SharedMemory:
 
     def trusted_until(self) -> float:
         """Return the moment of CLOCK_BOOTTIME until which others surely take the child for alive."""
-        return float(HEADER.unpack_from(self._memory)[0])
+        return float(MOMENT.unpack_from(self._memory)[0])
+
+    def is_trusted(self, since: float, now: float) -> bool:
+        """Have others surely taken the child for alive all the time from `since` until `now`?"""
+        # In this order, which is not the order in which they are written: together they are never too good.
+        return now < self.trusted_until() and float(MOMENT.unpack_from(self._memory, MOMENT.size)[0]) <= since
 
     # For the supervisor.
 
-    def trust_until(self, moment: float) -> None:
-        struct.pack_into("d", self._memory, 0, moment)
+    def trust(self, since: float, until: float) -> None:
+        MOMENT.pack_into(self._memory, MOMENT.size, since)
+        MOMENT.pack_into(self._memory, 0, until)
 
     def is_busy(self) -> bool:
         """Does anything run? This is cheap enough to be asked many times a second."""

@@ -259,7 +259,7 @@ class Worker:
         if full_pools and not jobs:
             # To look past a backlog of the other kind takes time that grows with it.
             self._looks_past_at = self._elapsed() + LOOK_AGAIN + LOOK_PAST * (self._elapsed() - began)
-        self._take(jobs)
+        self._take(jobs, began)
         if len(jobs) == limit:
             self._unmet = list(self._capacity.pools)
             self._reports.found_more()
@@ -278,15 +278,15 @@ class Worker:
             limits.append(self._options.max_jobs - self.jobs_claimed)
         return min(limits)
 
-    def _take(self, jobs: Sequence[Job]) -> None:
+    def _take(self, jobs: Sequence[Job], since: float) -> None:
         if jobs:
             self._worked_at = self._elapsed()
             self.jobs_claimed += len(jobs)
-            self._hand_over(jobs)
+            self._hand_over(jobs, since)
             if self._has_had_enough():
                 self._reports.retiring(f"has taken {self.jobs_claimed} job(s), as many as it should")
 
-    def _hand_over(self, jobs: Sequence[Job]) -> None:
+    def _hand_over(self, jobs: Sequence[Job], since: float) -> None:
         for_pool: dict[Pool, list[Claimed]] = {pool: [] for pool in self._capacity.pools}
         for job in jobs:
             task = self._tasks.find(job.task_path)
@@ -294,7 +294,7 @@ class Worker:
             if task is None or pool is None:
                 self._give_back(job)
             else:
-                for_pool[pool].append(Claimed(job, task))
+                for_pool[pool].append(Claimed(job, task, since))
         self._capacity.taken([claimed.job.task_path for row in for_pool.values() for claimed in row])
         for pool, row in for_pool.items():
             if row:
