@@ -100,6 +100,30 @@ def test_memory_is_there_even_where_no_file_can_be_kept(tmp_path, caplog):
     memory.close()
 
 
+def test_nothing_is_left_of_a_file_that_cannot_be_locked(lines, monkeypatch):
+    """Neither the file nor its number; some network disks know no locks."""
+
+    def refuse(fd, operation):
+        raise OSError("no locks available")
+
+    monkeypatch.setattr(lifelines.fcntl, "flock", refuse)
+    lines.create("w:0", slots=1).close()
+    before = len(os.listdir("/dev/fd"))
+    lines.create("w:1", slots=1).close()
+
+    assert len(os.listdir("/dev/fd")) == before
+    assert list(lines._folder.iterdir()) == []
+
+
+def test_a_file_of_another_version_says_nothing_of_what_ran(lines, worker):
+    """Its records may have another size."""
+    end(worker)
+    with lines._path("w:1").open("ab") as file:
+        file.write(b"more")
+
+    assert lines.started("w:1") is None
+
+
 def test_what_nobody_rescued_is_cleaned_up_after_a_day(lines, worker):
     """Neither what is held nor what is young goes."""
     lines.create("young", slots=1).close()

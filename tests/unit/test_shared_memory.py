@@ -5,7 +5,7 @@ import os
 import pytest
 
 from mainspring.job import new_id
-from mainspring.worker.shared_memory import Running, SharedMemory
+from mainspring.worker.shared_memory import HEADER, Running, SharedMemory
 
 
 @pytest.fixture
@@ -64,3 +64,29 @@ def test_memory_that_is_closed_again_closes_nobody_elses_file(memory, tmp_path):
 
     os.write(other, b"open")
     os.close(other)
+
+
+def test_nothing_of_an_ended_job_is_taken_for_the_next_one(memory):
+    """Who looks while a job is being noted sees its id first, and not that the time of another is up."""
+    memory.start(0, "a" * 36, 12.5, 7)
+    memory.end(0)
+    memory._memory[HEADER.size : HEADER.size + 36] = b"b" * 36
+
+    assert memory.running() == [Running("b" * 36, 0.0, 0)]
+
+
+def test_the_disk_has_room_for_all_of_it(tmp_path):
+    """To change what it has no room for would end the process by a signal."""
+    fd = os.open(tmp_path / "large", os.O_RDWR | os.O_CREAT)
+    SharedMemory.create(fd, slots=1000, machine=b"here").close()
+    status = os.stat(tmp_path / "large")
+
+    assert status.st_blocks * 512 >= status.st_size > 50_000
+
+
+def test_a_file_in_use_does_not_look_old(memory):
+    """On some file systems a change of the memory leaves the time of the file as it was."""
+    os.utime(memory.fd, (0, 0))
+    memory.trust(1.0, until=2.0)
+
+    assert os.fstat(memory.fd).st_mtime > 0

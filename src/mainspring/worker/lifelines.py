@@ -4,6 +4,7 @@ import fcntl
 import logging
 import os
 import re
+import struct
 import tempfile
 import time
 import uuid
@@ -35,14 +36,22 @@ class Lifelines:
         """Return new memory for a worker; its `fd` holds the lifeline wherever it is open."""
         try:
             self._make_folder()
-            fd = os.open(self._path(worker_id), os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
-            fcntl.flock(fd, fcntl.LOCK_EX)
-            self._share(fd)
+            return self._open(worker_id, slots)
         except OSError as error:
             logger.warning("Without a lifeline in %s workers are watched by their beat alone: %s", self._folder, error)
             with tempfile.TemporaryFile() as file:
-                fd = os.dup(file.fileno())
-        return SharedMemory.create(fd, slots, machine())
+                return SharedMemory.create(os.dup(file.fileno()), slots, machine())
+
+    def _open(self, worker_id: str, slots: int) -> SharedMemory:
+        fd = os.open(self._path(worker_id), os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            self._share(fd)
+            return SharedMemory.create(fd, slots, machine())
+        except OSError:
+            os.close(fd)
+            self.remove(worker_id)
+            raise
 
     def is_held(self, worker_id: str) -> bool | None:
         """Does the worker live? None: nobody here can tell."""
@@ -71,7 +80,7 @@ class Lifelines:
             return None
         try:
             return SharedMemory.started_in(fd) if SharedMemory.machine_of(fd) == machine() else None
-        except (OSError, ValueError):
+        except (OSError, ValueError, struct.error):
             return None
         finally:
             os.close(fd)

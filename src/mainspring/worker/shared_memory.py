@@ -1,5 +1,6 @@
 """Memory that a supervisor and one of its children share: what runs there, and how long the child may trust itself."""
 
+import errno
 import mmap
 import os
 import struct
@@ -34,7 +35,10 @@ class SharedMemory:
     @classmethod
     def create(cls, fd: int, slots: int, machine: bytes) -> "SharedMemory":
         """Give an empty file the size for so many slots; pass its `fd` to the child."""
-        os.ftruncate(fd, HEADER.size + slots * SLOT.size)
+        # Written, as to change memory of a file for which the disk has no room ends the process.
+        size = HEADER.size + slots * SLOT.size
+        if os.pwrite(fd, bytes(size), 0) < size:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         memory = cls(fd)
         HEADER.pack_into(memory._memory, 0, 0.0, 0.0, machine)
         return memory
@@ -58,7 +62,8 @@ class SharedMemory:
         SLOT.pack_into(self._memory, at, job_id.encode("ascii", "replace"), gives_up_at, thread_id)
 
     def end(self, slot: int) -> None:
-        self._memory[HEADER.size + slot * SLOT.size] = 0
+        # All of it: who looks while the next job is noted must not see that one's id with the time of this one.
+        SLOT.pack_into(self._memory, HEADER.size + slot * SLOT.size, b"", 0.0, 0)
 
     def trusted_until(self) -> float:
         """Return the moment of CLOCK_BOOTTIME until which others surely take the child for alive."""
@@ -74,6 +79,7 @@ class SharedMemory:
     def trust(self, since: float, until: float) -> None:
         MOMENT.pack_into(self._memory, MOMENT.size, since)
         MOMENT.pack_into(self._memory, 0, until)
+        os.utime(self.fd)  # a change of the memory does not show everywhere that the file is in use
 
     def is_busy(self) -> bool:
         """Does anything run? This is cheap enough to be asked many times a second."""
