@@ -107,6 +107,7 @@ def test_drain_ends_only_when_what_runs_alone_has_run_too(start_worker, broker):
 
     assert worker.wait(60) == 0, worker.output
     assert broker.get(killer.id).state == State.SUCCEEDED
+    assert worker.output.count("ready for jobs that run alone") == 2, "one would have been started in vain"
 
 
 def test_what_nobody_can_run_alone_does_not_keep_processes_starting(start_worker, broker):

@@ -166,6 +166,34 @@ def test_broken_settings_are_waited_out(project):
     assert project.result(project.enqueue("version")) == "1"
 
 
+def test_a_worker_that_stops_does_not_start_again(project):
+    """Though its settings change meanwhile."""
+    worker = project.start("--reload", "--shutdown-timeout", "3")
+    project.enqueue("hold")
+    wait_until((project.folder / "held").exists)
+    worker.terminate()
+    worker.wait_for_line("stopping")
+    project.write("reload_settings.py", SETTINGS + "# another\n")
+
+    assert worker.wait() == 0, worker.output
+    assert "Starting again" not in worker.output
+
+
+def test_a_worker_that_is_starting_again_can_be_stopped(project):
+    """By the first TERM, and as cleanly as ever."""
+    worker = project.start("--reload", "--shutdown-timeout", "60")
+    id = project.enqueue("hold")
+    wait_until((project.folder / "held").exists)
+    project.write("reload_settings.py", SETTINGS + "# another\n")
+    worker.wait_for_line("New settings: stopping")
+    worker.terminate()
+    worker.wait_for_line("SIGTERM")
+    project.write("let go", "")
+
+    assert worker.wait() == 0, worker.output
+    assert project.result(id) == "finished"
+
+
 def test_hup_replaces_the_processes_one_by_one(project):
     """In production, where no file is watched: jobs that run finish with the old code, later ones have the new."""
     worker = project.start("--no-reload")

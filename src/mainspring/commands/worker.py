@@ -1,6 +1,7 @@
 """`manage.py mainspring worker`: run jobs until told to stop."""
 
 import os
+import signal
 import sys
 from argparse import ArgumentParser, ArgumentTypeError, BooleanOptionalAction
 from collections.abc import Collection
@@ -81,6 +82,9 @@ def add_arguments(parser: ArgumentParser) -> None:
 def handle(command: BaseCommand, *, backend: str | None, **flags: Any) -> None:
     with named_errors():
         plan = _plan(backend_of(backend), flags)
+    signal.signal(
+        signal.SIGHUP, signal.SIG_IGN
+    )  # until the supervisor heeds it: the code is about to be loaded anyway
     command.stdout.write(f"Starting a worker of backend {plan.backend!r}. Ctrl-C stops it, a second one at once.")
     command.stdout.flush()
     connections.close_all()

@@ -52,7 +52,7 @@ class Children:
         self._alone_at = 0.0  # no process for the jobs that run alone before this
         self._is_stopping = False
         self._outgoing: list[ChildProcess] = []  # to retire once another is ready in its place
-        self._unannounced: list[str] = []  # the ids of jobs that ended here, until somebody can announce them
+        self.unannounced: list[str] = []  # the ids of jobs that ended here, until somebody can announce them
         self._hops = 0
         self._next = 0
         self._replaced_largest_at = self._looked_for_overrun_at = 0.0
@@ -159,12 +159,12 @@ class Children:
 
     def announce(self, ids: Collection[str]) -> None:
         """Have a child send the signals for jobs that ended here, as soon as one can: receivers are project code."""
-        self._unannounced += ids
+        self.unannounced += ids
         self._pass_on_announcements()
 
     def _pass_on_announcements(self) -> None:
-        if self._unannounced and any(child.channel.send(ended=self._unannounced) for child in self._crew()[:1]):
-            self._unannounced = []
+        if self.unannounced and any(child.channel.send(ended=self.unannounced) for child in self._crew()[:1]):
+            self.unannounced = []
 
     def sweep(self) -> None:
         """Have a child sweep the outbox: it lies in databases that may answer late, or never."""

@@ -82,7 +82,7 @@ class Supervisor:
         from mainspring.exceptions import BrokerUnavailable
 
         said_at = 0.0
-        while not self._signals:
+        while self._stops_by is None:
             try:
                 return self._broker.check()
             except BrokerUnavailable as error:
@@ -90,7 +90,7 @@ class Supervisor:
                     said_at = time.monotonic()
                     logger.warning("Waiting to start: %s", error)
             self._select(1.0)
-        self._heed_signals()
+            self._heed_signals()
 
     def _listen(self) -> None:
         from mainspring.exceptions import BrokerUnavailable
@@ -131,12 +131,18 @@ class Supervisor:
             self._caretaker.expect(message["deferred"])
         if "files" in message:
             self._files.add(message["files"], message["folders"])
+        if "over" in message and child.plan.is_alone:
+            # It has found no more: what the last beat said of such jobs would start another in vain.
+            self._caretaker.has_alone = False
+            self._caretaker.beat_soon()
         if "question" in message:
             self._questions.answer(message["question"], message["answer"])
 
     def _look_at_files(self) -> None:
         """Start the processes again when the code has changed, and this one when the settings have."""
-        if not self._plan.reloads or time.monotonic() < self._files_at + LOOK_AT_FILES_EVERY:
+        if self._stops_by is not None or not self._plan.reloads:
+            return
+        if time.monotonic() < self._files_at + LOOK_AT_FILES_EVERY:
             return
         self._files_at = time.monotonic()
         changed = self._files.changed()
@@ -164,7 +170,8 @@ class Supervisor:
 
     def _pauses(self) -> list[float]:
         if self._stops_by is not None:
-            pauses = [self._stops_by + GRACE - time.monotonic()]
+            left = self._stops_by + GRACE - time.monotonic()
+            pauses = [left if left > 0 else GRACE]
         else:
             pauses = [self._children.next_start()] if self._children.is_short() else []
             pauses += [self._files_at + LOOK_AT_FILES_EVERY - time.monotonic()] if self._plan.reloads else []
@@ -225,6 +232,9 @@ class Supervisor:
                 self._roll()
             elif self._stops_by is None:
                 self._begin_to_stop(signal.Signals(number).name)
+            elif self.runs_again:
+                logger.info("%s: stopping, and not starting again.", signal.Signals(number).name)
+                self.runs_again = False
             else:
                 logger.warning("Second %s: ending now.", signal.Signals(number).name)
                 self._is_forced = True
@@ -253,15 +263,21 @@ class Supervisor:
             return False
         if not self._caretaker.is_settled:
             self._tick()
-        if self._stops_by is None and not self._caretaker.has_alone:
+        if self._stops_by is not None:
+            return True
+        if not self._caretaker.is_settled:
+            return False
+        if not self._caretaker.has_alone:
             # Nothing more is ready but what runs alone, and that shows in a beat.
             self._caretaker.beat_soon()
             self._tick()
-        return self._stops_by is not None or not self._children.needs_alone(self._caretaker.has_alone)
+        return not self._children.needs_alone(self._caretaker.has_alone)
 
     def _end(self) -> int:
         self._caretaker.leave()
         self._close_listener()
+        if self._children.unannounced:
+            logger.warning("No process was left to announce the end of %d jobs.", len(self._children.unannounced))
         if self._is_forced:
             self.runs_again = False
         logger.info("Starting again." if self.runs_again else "Stopped.")
@@ -295,6 +311,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _run_again(plan_text: str) -> NoReturn:
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the code is about to be loaded anyway
     os.execv(sys.executable, [sys.executable, "-m", "mainspring.worker.supervisor", plan_text, "again"])
 
 

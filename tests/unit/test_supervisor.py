@@ -1,0 +1,38 @@
+"""A supervisor, as far as one can look at it without starting a worker."""
+
+import time
+from types import SimpleNamespace
+
+import pytest
+
+from mainspring.worker.supervisor import Supervisor
+
+
+@pytest.fixture
+def supervisor():
+    """One whose processes have all ended, and whose store is away."""
+    made = object.__new__(Supervisor)
+    made._stops_by = None
+    made._listener = None
+    made._is_refused = False
+    made._children = SimpleNamespace(is_done=True, needs_alone=bool)
+    made._caretaker = SimpleNamespace(is_settled=False, has_alone=False, tick=lambda: 1.0, beat_soon=lambda: None)
+    made._questions = SimpleNamespace(pauses=list)
+    return made
+
+
+def test_a_drain_ends_when_what_its_processes_held_has_been_taken_back(supervisor):
+    """It waits for a store that is away; only a stop does not."""
+    assert not supervisor._is_over()
+    supervisor._stops_by = time.monotonic()
+    assert supervisor._is_over()
+    supervisor._stops_by = None
+    supervisor._caretaker.is_settled = True
+    assert supervisor._is_over()
+
+
+def test_it_does_not_spin_while_a_killed_process_takes_its_time(supervisor):
+    """A process that waits for a disk cannot be killed; its death is heard of anyway."""
+    supervisor._stops_by = time.monotonic() - 60
+
+    assert min(supervisor._pauses()) > 0
