@@ -6,15 +6,18 @@ from typing import NamedTuple
 
 import pytest
 from django.conf import settings
-from django.db import DatabaseError, connections, transaction
+from django.db import DatabaseError, OperationalError, connections, transaction
 from django.db.transaction import TransactionManagementError
 from django.http import HttpResponse
 from django.test import Client, override_settings
 from django.urls import path
 
 import mainspring
+from mainspring import job as machine
 from mainspring import outbox
+from mainspring.brokers.database import errors
 from mainspring.compat import task_backends
+from mainspring.exceptions import BrokerRefused
 from mainspring.testing import drain, travel
 from tests.app import tasks
 from tests.app.models import Note
@@ -289,6 +292,70 @@ def test_without_autocommit_the_commit_decides(way, number):
     assert [way.has(result) for result in lost] == [False] * number
     assert [way.has(result) for result in kept] == [True] * number
     assert drain() == number
+
+
+@sure_ways
+def test_many_jobs_that_begin_a_transaction_by_hand(way):
+    """They are stored in a savepoint, whose end must not be the end of the transaction."""
+    with by_hand(way.database):
+        lost = mainspring.enqueue_many(way.task, [(1, 1)] * 3)
+        transaction.rollback(using=way.database)
+
+    assert [way.has(result) for result in lost] == [False] * 3
+    assert outbox_rows() == 0
+
+
+@pytest.mark.skipif(settings.DATABASE != "mariadb", reason="only MySQL refuses the change")
+@sure_ways
+def test_many_jobs_in_a_transaction_by_hand_that_is_not_read_committed(way, monkeypatch):
+    """Their savepoint takes the isolation of the transaction as it is."""
+    connections[way.database].ensure_connection()
+    monkeypatch.setattr(connections[way.database], "isolation_level", "repeatable read")
+    with by_hand(way.database):
+        Note.objects.using(way.database).create(text="first")
+        kept = mainspring.enqueue_many(way.task, [(1, 1)] * 3)
+        transaction.commit(using=way.database)
+    with travel(10):
+        outbox.sweep(way.broker)
+
+    assert [way.has(result) for result in kept] == [True] * 3
+
+
+only_postgresql = pytest.mark.skipif(settings.DATABASE != "postgresql", reason="the others do nothing like it")
+
+
+@only_postgresql
+def test_the_call_for_a_worker_leaves_a_commit_by_hand_as_safe_as_it_was():
+    """The call itself need not be on the disk, but it is made in the caller's transaction."""
+    with by_hand("default"), connections["default"].cursor() as cursor:
+        tasks.noop.enqueue()
+        cursor.execute("SHOW synchronous_commit")
+        assert cursor.fetchone() == ("on",)
+
+
+@only_postgresql
+def test_a_refused_job_leaves_a_transaction_by_hand_to_its_owner():
+    """Its connection is not closed: what came next would be committed at once, on a new one."""
+    impossible = machine.new_job(task_path="a.b", arguments="", queue_name="default", priority=2**40, at=1)
+    with by_hand("default"):
+        Note.objects.create(text="first")
+        raw = connections["default"].connection
+        with pytest.raises(BrokerRefused):
+            WAYS["own database"].broker.push([impossible])
+        assert connections["default"].connection is raw
+
+
+def test_a_deadlock_in_a_transaction_by_hand_is_its_owners_to_repeat():
+    """Its other statements are gone; to repeat ours alone would commit a part of it."""
+    tries = []
+
+    def lose(connection):
+        tries.append(connection)
+        raise OperationalError(1213, "Deadlock found when trying to get lock")
+
+    with by_hand("default"), pytest.raises(mainspring.BrokerUnavailable, match="Deadlock"):
+        errors.run(connections["default"], lose)
+    assert len(tries) == 1
 
 
 @sure_ways
