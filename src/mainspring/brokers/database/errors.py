@@ -8,6 +8,7 @@ from django.db import DatabaseError, DataError, IntegrityError, InterfaceError
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.transaction import TransactionManagementError
 
+from mainspring.brokers.database.transactions import in_transaction
 from mainspring.exceptions import BrokerRefused, BrokerUnavailable, MainspringError
 
 T = TypeVar("T")
@@ -33,7 +34,7 @@ def run(connection: BaseDatabaseWrapper, verb: Callable[..., T], *arguments: Any
         except TransactionManagementError:
             raise  # an earlier error has ended the caller's transaction: not the store's fault
         except (DatabaseError, InterfaceError, UnicodeError, OverflowError) as error:
-            if _codes(error) & DEADLOCKS and last_try < TRIES and not connection.in_atomic_block:
+            if _codes(error) & DEADLOCKS and last_try < TRIES and not in_transaction(connection):
                 continue
             _close_if_lost(connection)
             raise translated(connection, error) from error
@@ -62,7 +63,7 @@ def _codes(error: Exception) -> set[Any]:
 
 def _close_if_lost(connection: BaseDatabaseWrapper) -> None:
     """Close a connection that is lost, so that the next call opens a new one."""
-    if connection.in_atomic_block or connection.connection is None:
+    if in_transaction(connection) or connection.connection is None:
         return
     try:
         with connection.cursor() as cursor:
