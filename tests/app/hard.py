@@ -229,3 +229,11 @@ def note_pid(text):
 def crash_once_only():
     began("crash_once_only")
     os._exit(1)
+
+
+@mainspring.task
+def hold_the_write_lock(seconds):
+    """Write inside a transaction, and take long to end it."""
+    with transaction.atomic():
+        began("hold_the_write_lock")
+        threading.Event().wait(seconds)

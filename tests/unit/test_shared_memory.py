@@ -43,8 +43,8 @@ def test_a_slot_is_used_again(memory):
 
 
 def test_trust_is_passed_on_and_nothing_else_changes(memory):
-    """The supervisor writes until when, the child reads it; the machine stays."""
-    memory.trust_until(1234.5)
+    """The supervisor writes until when, and the store's time; the child reads it; the machine stays."""
+    memory.trust_until(1234.5, -17)
 
-    assert memory.trusted_until() == 1234.5
+    assert (memory.trusted_until(), memory.clock_offset()) == (1234.5, -17)
     assert SharedMemory.machine_of(memory.fd) == b"here"

@@ -45,7 +45,7 @@ class Crew(Protocol):
     """The processes that the caretaker looks after, and that do what needs the project's code."""
 
     def infos(self) -> list[WorkerInfo]: ...
-    def trust_until(self, moment: float) -> None: ...
+    def trust_until(self, moment: float, clock_offset: int) -> None: ...
     def are_running_jobs(self) -> bool: ...
     def wake(self) -> None: ...
     def sweep(self) -> None: ...
@@ -122,9 +122,11 @@ class Caretaker:
 
     def leave(self) -> None:
         """Take the workers that are left off the store's list."""
+        left = [worker.id for worker in self._crew.infos()]
         try:
             self._do_burials()
-            self._broker.leave([worker.id for worker in self._crew.infos()])
+            if left:
+                self._broker.leave(left)
         except BrokerUnavailable as error:
             logger.warning("Could not sign off; others will notice within the lease. %s", error)
 
@@ -149,7 +151,7 @@ class Caretaker:
         pulse = self._broker.beat(workers, self._queues)
         self._check_site(pulse)
         trust = sent_at + self._options.rescue_after * TRUST
-        self._crew.trust_until(trust if self._broker.can_always_beat else math.inf)
+        self._crew.trust_until(trust if self._broker.can_always_beat else math.inf, self._broker.clock.offset or 0)
         self.has_alone = pulse.has_alone
         if pulse.next_due is not None:
             self.expect(pulse.next_due)
@@ -212,7 +214,10 @@ class Caretaker:
         quarantined = [job for job in moved if State(job.state).is_end]
         if moved:
             logger.warning(
-                "Took back %d jobs of worker %s; %d were quarantined.", len(moved), death.worker_id, len(quarantined)
+                "Jobs taken back from worker %s: %d, of which quarantined: %d.",
+                death.worker_id,
+                len(moved),
+                len(quarantined),
             )
             self._crew.wake()
         self.has_alone = self.has_alone or any(job.crashes and job.state == State.READY for job in moved)

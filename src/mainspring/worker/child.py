@@ -50,6 +50,9 @@ class ChildReports:
     def is_trusted(self) -> bool:
         return bool(self._elapsed() < self._memory.trusted_until())
 
+    def set_clock(self, clock: Any) -> None:
+        clock.offset = self._memory.clock_offset()
+
 
 def main(arguments: Sequence[str]) -> None:
     """Run as `python -m mainspring.worker.child PLAN WORKER_ID DESCRIPTORS`, the last a list with commas."""

@@ -166,10 +166,10 @@ class Children:
     def are_running_jobs(self) -> bool:
         return any(child.memory.is_busy() for child in self._all)
 
-    def trust_until(self, moment: float) -> None:
-        """Tell the children until when others surely take them for alive."""
+    def trust_until(self, moment: float, clock_offset: int) -> None:
+        """Tell the children until when others surely take them for alive, and the store's time."""
         for child in self._all:
-            child.memory.trust_until(moment)
+            child.memory.trust_until(moment, clock_offset)
 
     # Ending and replacing.
 

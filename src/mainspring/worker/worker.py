@@ -249,6 +249,7 @@ class Worker:
         if limit <= 0 or (full_pools and self._elapsed() < self._looks_past_at):
             self._unmet = full_pools or self._capacity.pools
             return
+        self._reports.set_clock(self.broker.clock)
         began = self._elapsed()
         left_alone = self._tasks.unknown() | self._capacity.tasks_of(full_pools)
         jobs = self.broker.claim(self.id, self._queues, limit, left_alone, alone=self._is_alone)
