@@ -9,7 +9,7 @@ from django.core.checks import CheckMessage, Error, Tags, Warning, register
 from django.db import connections
 
 from mainspring import kinds
-from mainspring.brokers.database.tables import FINISHED, INSTALLATION, JOB, OUTBOX, WAITER, WORKER
+from mainspring.brokers.database.tables import FINISHED, INSTALLATION, JOB, OUTBOX, QUESTION, WAITER, WORKER
 from mainspring.compat import task_backends
 from mainspring.conf import OPTIONS, did_you_mean, parse, problems_of
 from mainspring.worker.plan import Plan
@@ -204,7 +204,7 @@ def _database_of(alias: str) -> str | None:
 def _tables(database: str) -> Iterator[CheckMessage]:
     # A warning, because `migrate` runs these checks first and an error would keep it from making the tables.
     with connections[database].cursor() as cursor:
-        missing = {JOB, FINISHED, OUTBOX, WORKER, WAITER, INSTALLATION}.difference(
+        missing = {JOB, FINISHED, OUTBOX, WORKER, WAITER, INSTALLATION, QUESTION}.difference(
             connections[database].introspection.table_names(cursor)
         )
     if missing:

@@ -135,3 +135,21 @@ class Installation(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+
+class Question(models.Model):
+    """What somebody asks of a worker, which finds it with its beat, and the worker's answer."""
+
+    id = models.CharField(primary_key=True, max_length=36)
+    worker_id = models.CharField(max_length=64)
+    kind = models.CharField(max_length=32)
+    body = models.TextField()
+    asked_at = models.BigIntegerField()
+    answer = models.TextField(null=True)
+
+    class Meta:
+        db_table = "mainspring_question"
+        indexes = [models.Index(fields=["worker_id"], name="mainspring_question_worker")]
+
+    def __str__(self) -> str:
+        return f"{self.kind} for {self.worker_id}"

@@ -19,7 +19,7 @@ from hypothesis.stateful import (
 )
 
 from mainspring import job as machine
-from mainspring.brokers.base import Pulse, WorkerInfo
+from mainspring.brokers.base import Pulse, Question, WorkerInfo
 from mainspring.brokers.database import DatabaseBroker
 from mainspring.brokers.memory import MemoryBroker
 from mainspring.clock import SECOND
@@ -82,7 +82,7 @@ class Brokers(RuleBasedStateMachine):
         super().__init__()
         self.brokers = brokers
         self.clock = brokers[0].clock
-        self.ids, self.claims, self.writes = [], [], []
+        self.ids, self.claims, self.writes, self.asked = [], [], [], []
         self.before = {}
         self.may_be_passed_over = False
 
@@ -182,6 +182,18 @@ class Brokers(RuleBasedStateMachine):
     def adopt(self, site):
         self.each(lambda broker: broker.adopt(site))
 
+    @rule(worker=workers, after=st.sampled_from([0, 0, 1000, 4000]))
+    def ask(self, worker, after):
+        self.clock.tick()
+        self.clock.travel(after)
+        self.asked.append([broker.ask(worker, "stack", f"{len(self.asked)}") for broker in self.brokers])
+
+    @precondition(lambda self: self.asked)
+    @rule(age=ages, text=st.sampled_from(["", "not here", "Current thread"]))
+    def answer(self, age, text):
+        ids = iter(*chosen(self.asked, [age]))
+        self.each(lambda broker: broker.answer(next(ids), text))
+
     # Steps of those who clean up.
 
     @precondition(lambda self: self.claims)
@@ -211,6 +223,8 @@ class Brokers(RuleBasedStateMachine):
     def same_store(self):
         self.each(lambda broker: broker.search(limit=EVERYTHING))
         self.each(lambda broker: in_any_order(broker.workers()))
+        self.each(lambda broker: broker.questions(WORKERS))
+        self.each(lambda broker: [broker.answer_to(ids[self.brokers.index(broker)]) for ids in self.asked])
         self.each(lambda broker: in_any_order(broker.counts(self.clock.moment() - 10 * SECOND)))
 
     @invariant()
@@ -244,7 +258,10 @@ def comparable(answer):
         case WorkerInfo():
             return answer.id, answer.beat, answer.facts
         case Pulse():
-            return in_any_order(comparable(answer.workers)), answer.next_due, answer.has_alone, answer.site
+            rest = answer.next_due, answer.has_alone, answer.site, comparable(answer.questions)
+            return in_any_order(comparable(answer.workers)), *rest
+        case Question():
+            return answer.worker_id, answer.kind, answer.body
         case list():
             return [comparable(each) for each in answer]
         case _:

@@ -13,6 +13,7 @@ COLUMNS = {
     tables.OUTBOX: ("id", "alias", "job", "created_at"),
     tables.WAITER: ("id", "job_id", "expires_at"),
     tables.INSTALLATION: ("id", "name", "adopted_at"),
+    tables.QUESTION: (*tables.QUESTION_COLUMNS, "asked_at", "answer"),
 }
 MODELS = list(apps.get_app_config("mainspring").get_models())
 

@@ -6,9 +6,11 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from mainspring import job as machine
-from mainspring.clock import Clock
+from mainspring.clock import SECOND, Clock
 from mainspring.exceptions import BrokerRefused, BrokerUnavailable, Quarantined, WorkerCrashed
 from mainspring.job import Job
+
+QUESTIONS_KEPT = 3600 * SECOND  # whoever asked before has gone
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,19 +25,31 @@ class WorkerInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class Question:
+    """What somebody asks of a worker through the store; `kind` says how to read `body`."""
+
+    id: str
+    worker_id: str
+    kind: str
+    body: str
+
+
+@dataclass(frozen=True, slots=True)
 class Pulse:
     """
     What the store shows with a beat.
 
     `workers` are all that it knows. `next_due` is the moment at which the next deferred job falls due, or fell due if
     nobody has made it ready yet; None if none waits. `has_alone` says whether a job that must run alone is ready.
-    `site` is the name of the installation that the store belongs to, None as long as nobody has said.
+    `site` is the name of the installation that the store belongs to, None as long as nobody has said. `questions` are
+    those to the workers of this beat that nobody has answered, oldest first.
     """
 
     workers: list[WorkerInfo]
     next_due: int | None
     has_alone: bool
     site: str | None = None
+    questions: list[Question] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +201,8 @@ class Broker(ABC):
         """
         Note that the store belongs to the installation of this name, whoever it belonged to before.
 
-        A copy of the store takes the name with it, so that workers of another installation can refuse it.
+        A copy of the store takes the name with it, so that workers of another installation can refuse it. Raise
+        BrokerRefused when the store will not take the name.
         """
 
     def hold_lifeline(self, worker_id: str) -> int | None:
@@ -207,6 +222,31 @@ class Broker(ABC):
         True: it lives, whatever its beat says. False: it is dead. None: nobody can tell, so go by the beat.
         """
         return None
+
+    @abstractmethod
+    def ask(self, worker_id: str, kind: str, body: str) -> str:
+        """
+        Leave a question for a worker, known or not, and return the question's id.
+
+        It reaches the worker with its next beat. What was asked more than an hour ago is deleted, answered or not.
+        Raise BrokerRefused when the store will not take a value.
+        """
+
+    @abstractmethod
+    def questions(self, worker_ids: Collection[str]) -> list[Question]:
+        """Return the questions to these workers that nobody has answered, oldest first."""
+
+    @abstractmethod
+    def answer(self, id: str, text: str) -> None:
+        """
+        Answer a question; the last answer counts, and where there is no such question nothing happens.
+
+        Raise BrokerRefused when the store will not take the text.
+        """
+
+    @abstractmethod
+    def answer_to(self, id: str) -> str | None:
+        """Return the answer to a question; None as long as there is none, or no such question."""
 
     @abstractmethod
     def wait_for(self, id: str, timeout: float) -> Job | None:

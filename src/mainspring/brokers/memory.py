@@ -5,12 +5,21 @@ import socket
 import threading
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 from mainspring import job as machine
-from mainspring.brokers.base import Broker, Count, Listener, Pulse, WorkerInfo
+from mainspring.brokers.base import QUESTIONS_KEPT, Broker, Count, Listener, Pulse, Question, WorkerInfo
 from mainspring.clock import Clock
 from mainspring.exceptions import BrokerRefused
 from mainspring.job import IDLE, Job, State
+
+
+class Asked(NamedTuple):
+    """A question, when it was asked and what the answer was."""
+
+    question: Question
+    at: int
+    answer: str | None = None
 
 
 class MemoryBroker(Broker):
@@ -23,6 +32,7 @@ class MemoryBroker(Broker):
         self._jobs: dict[str, Job] = {}
         self._workers: dict[str, WorkerInfo] = {}
         self._site: str | None = None
+        self._asked: dict[str, Asked] = {}
         self._changed = threading.Condition()
         self._listeners: set[MemoryListener] = set()
 
@@ -154,6 +164,7 @@ class MemoryBroker(Broker):
                 next_due=min(due, default=None),
                 has_alone=any(queues is None or job.queue_name in queues for job in crashed),
                 site=self._site,
+                questions=self._questions({worker.id for worker in workers}),
             )
 
     def leave(self, worker_ids: Collection[str]) -> None:
@@ -167,6 +178,27 @@ class MemoryBroker(Broker):
 
     def adopt(self, site: str) -> None:
         self._site = site
+
+    def ask(self, worker_id: str, kind: str, body: str) -> str:
+        at = self.clock.moment()
+        question = Question(machine.new_id(), worker_id, kind, body)
+        with self._changed:
+            recent = {id: asked for id, asked in self._asked.items() if asked.at >= at - QUESTIONS_KEPT}
+            self._asked = {**recent, question.id: Asked(question, at)}
+        return question.id
+
+    def questions(self, worker_ids: Collection[str]) -> list[Question]:
+        with self._changed:
+            return self._questions(worker_ids)
+
+    def answer(self, id: str, text: str) -> None:
+        with self._changed:
+            if id in self._asked:
+                self._asked[id] = self._asked[id]._replace(answer=text)
+
+    def answer_to(self, id: str) -> str | None:
+        with self._changed:
+            return self._asked[id].answer if id in self._asked else None
 
     def wait_for(self, id: str, timeout: float) -> Job | None:
         with self._changed:
@@ -188,14 +220,20 @@ class MemoryBroker(Broker):
         """Memory is always there."""
 
     def clear(self) -> None:
-        """Forget every job and worker, and whose they are."""
+        """Forget every job and worker, whose they are and what was asked."""
         with self._changed:
             self._jobs.clear()
             self._workers.clear()
             self._site = None
+            self._asked.clear()
 
     def _in_states(self, states: Collection[str]) -> list[Job]:
         return [job for job in self._jobs.values() if job.state in states]
+
+    def _questions(self, worker_ids: Collection[str]) -> list[Question]:
+        unanswered = [asked for asked in self._asked.values() if asked.answer is None]
+        ordered = sorted(unanswered, key=lambda asked: (asked.at, asked.question.id))
+        return [asked.question for asked in ordered if asked.question.worker_id in worker_ids]
 
     def _store(self, jobs: Iterable[Job]) -> None:
         self._jobs.update((job.id, job) for job in jobs)

@@ -7,6 +7,7 @@ TABLES = [
     'mainspring_worker',
     'mainspring_waiter',
     'mainspring_installation',
+    'mainspring_question',
 ]
 
 
@@ -138,6 +139,21 @@ class Migration(migrations.Migration):
             ],
             options={
                 'db_table': 'mainspring_installation',
+            },
+        ),
+        migrations.CreateModel(
+            name='Question',
+            fields=[
+                ('id', models.CharField(max_length=36, primary_key=True, serialize=False)),
+                ('worker_id', models.CharField(max_length=64)),
+                ('kind', models.CharField(max_length=32)),
+                ('body', models.TextField()),
+                ('asked_at', models.BigIntegerField()),
+                ('answer', models.TextField(null=True)),
+            ],
+            options={
+                'db_table': 'mainspring_question',
+                'indexes': [models.Index(fields=['worker_id'], name='mainspring_question_worker')],
             },
         ),
         migrations.RunPython(tune, migrations.RunPython.noop, atomic=False),

@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 from django.db import connections, transaction
 
 from mainspring import job as machine
-from mainspring.brokers.base import Broker, Count, Listener, Pulse, WorkerInfo
-from mainspring.brokers.database import errors
+from mainspring.brokers.base import Broker, Count, Listener, Pulse, Question, WorkerInfo
+from mainspring.brokers.database import errors, questions
 from mainspring.brokers.database.cursor import Cursor
 from mainspring.brokers.database.listeners import WAKE_EVERY
 from mainspring.brokers.database.mysql import MySQL
@@ -176,6 +176,20 @@ class DatabaseBroker(Broker):
 
     def adopt(self, site: str) -> None:
         self._run(self._store.adopt, site, self.clock.moment())
+
+    def ask(self, worker_id: str, kind: str, body: str) -> str:
+        question = Question(machine.new_id(), worker_id, kind, body)
+        self._run(questions.ask, self._store, question, self.clock.moment())
+        return question.id
+
+    def questions(self, worker_ids: Collection[str]) -> list[Question]:
+        return self._run(questions.unanswered, self._store, worker_ids)
+
+    def answer(self, id: str, text: str) -> None:
+        self._run(questions.answer, self._store, id, text)
+
+    def answer_to(self, id: str) -> str | None:
+        return self._run(questions.answer_to, id)
 
     def wait_for(self, id: str, timeout: float) -> Job | None:
         deadline = time.monotonic() + timeout

@@ -62,12 +62,24 @@ class MySQL(Store):
         with transaction.atomic(using=connection.alias):
             yield
 
+    def refuse_oversized(self, connection: Connection, texts: Iterable[str]) -> None:
+        """Refuse a text to which the server would answer by hanging up, which looks like an outage."""
+        for text in texts:
+            if len(text) > SURELY_FITS:
+                with connection.cursor() as cursor:
+                    cursor.execute("SELECT @@max_allowed_packet")
+                    longest = cursor.fetchone()[0] - SURELY_FITS
+                if len(text.encode()) + sum(map(text.count, ESCAPED)) > longest:
+                    raise BrokerRefused(
+                        f"A statement is longer than the server's max_allowed_packet: {len(text)} characters."
+                    )
+
     def push(self, connection: Connection, jobs: Sequence[Job]) -> None:
-        _refuse_oversized(connection, (job.arguments for job in jobs))
+        self.refuse_oversized(connection, (job.arguments for job in jobs))
         super().push(connection, jobs)
 
     def push_once(self, connection: Connection, jobs: Sequence[Job]) -> None:
-        _refuse_oversized(connection, (job.arguments for job in jobs))
+        self.refuse_oversized(connection, (job.arguments for job in jobs))
         super().push_once(connection, jobs)
 
     def queue_names(self, connection: Connection) -> list[str]:
@@ -117,7 +129,7 @@ class MySQL(Store):
                 f"{'outcome' if name in MUTABLE_COLUMNS else 'job'}.{name}" for name in FINISHED_COLUMNS
             )
             outcomes = as_json(jobs, OUTCOME_COLUMNS)
-            _refuse_oversized(cursor.db, [outcomes])
+            self.refuse_oversized(cursor.db, [outcomes])
             # To send the rows back whole, arguments and all, takes twice as long.
             cursor.execute(
                 f"INSERT INTO {FINISHED} ({columns}) SELECT {values} FROM {_outcomes(cursor)}",
@@ -130,7 +142,7 @@ class MySQL(Store):
         if jobs:
             changes = ", ".join(f"job.{name} = outcome.{name}" for name in MUTABLE_COLUMNS)
             outcomes = as_json(jobs, OUTCOME_COLUMNS)
-            _refuse_oversized(cursor.db, [outcomes])
+            self.refuse_oversized(cursor.db, [outcomes])
             cursor.execute(f"UPDATE {_outcomes(cursor)} SET {changes}", [outcomes])
 
     def wake(self, connection: Connection) -> None:
@@ -156,19 +168,6 @@ class MySQL(Store):
             # UNIX_TIMESTAMP(NOW(6)) would be an hour off while the session's time zone leaves summer time.
             cursor.execute("SELECT TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6))")
             return int(cursor.fetchone()[0])
-
-
-def _refuse_oversized(connection: Connection, texts: Iterable[str]) -> None:
-    """Refuse a text to which the server would answer by hanging up, which looks like an outage."""
-    for text in texts:
-        if len(text) > SURELY_FITS:
-            with connection.cursor() as cursor:
-                cursor.execute("SELECT @@max_allowed_packet")
-                longest = cursor.fetchone()[0] - SURELY_FITS
-            if len(text.encode()) + sum(map(text.count, ESCAPED)) > longest:
-                raise BrokerRefused(
-                    f"A statement is longer than the server's max_allowed_packet: {len(text)} characters."
-                )
 
 
 def _outcomes(cursor: Any) -> str:

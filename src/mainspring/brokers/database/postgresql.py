@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from contextlib import nullcontext
 from typing import Any
 
-from mainspring.brokers.base import Listener, Pulse
+from mainspring.brokers.base import Listener, Pulse, Question
 from mainspring.brokers.database.listeners import PollingListener, WakeListener, is_readable, own_connection
 from mainspring.brokers.database.store import QUEUES, Connection, Span, Store, _jobs, as_json, as_worker
 from mainspring.brokers.database.tables import (
@@ -17,6 +17,8 @@ from mainspring.brokers.database.tables import (
     JOB,
     JOB_COLUMNS,
     MUTABLE_COLUMNS,
+    QUESTION,
+    QUESTION_COLUMNS,
     WAITER,
     WORKER,
     WORKER_COLUMNS,
@@ -81,7 +83,7 @@ PUT_BACK = f"""
     FROM {_rows(OUTCOME_COLUMNS)} WHERE {HELD} RETURNING job.id
 """
 
-WORKERS = ", ".join(WORKER_COLUMNS)
+WORKERS, QUESTIONS = ", ".join(WORKER_COLUMNS), ", ".join(QUESTION_COLUMNS)
 RAISE_BEATS = f"""
     INSERT INTO {WORKER} ({WORKERS}) SELECT * FROM {_rows(WORKER_COLUMNS)}
     {Store.on_known_worker_update} RETURNING {WORKERS}
@@ -100,7 +102,7 @@ def _beat(beating: str, queues: str) -> str:
             SELECT * FROM beating UNION ALL SELECT {WORKERS} FROM {WORKER} WHERE id NOT IN (SELECT id FROM beating)
         )
         SELECT
-            (SELECT COALESCE(json_agg(known ORDER BY id), '[]')::text FROM known),
+            (SELECT COALESCE(json_agg(json_build_array({WORKERS}) ORDER BY id), '[]')::text FROM known),
             (SELECT min(due_at) FROM {JOB}),
             EXISTS (
                 SELECT FROM queue CROSS JOIN LATERAL (
@@ -109,6 +111,10 @@ def _beat(beating: str, queues: str) -> str:
                 ) AS first
             ),
             (SELECT name FROM {INSTALLATION} WHERE id = 1),
+            (
+                SELECT COALESCE(json_agg(json_build_array({QUESTIONS}) ORDER BY asked_at, id), '[]')::text
+                FROM {QUESTION} WHERE worker_id IN (SELECT id FROM beating) AND answer IS NULL
+            ),
             (extract(epoch FROM clock_timestamp()) * 1000000)::bigint
     """
 
@@ -173,8 +179,9 @@ class PostgreSQL(Store):
         beats = json.dumps([dict(zip(WORKER_COLUMNS, row, strict=True)) for row in rows])
         with connection.cursor() as cursor:
             cursor.execute(statement, [*([beats] if rows else []), *([] if queues is None else [list(queues)])])
-            workers, next_due, has_alone, site, moment = cursor.fetchone()
-        return Pulse([as_worker(**worker) for worker in json.loads(workers)], next_due, has_alone, site), moment
+            workers, next_due, has_alone, site, questions, moment = cursor.fetchone()
+        known = [as_worker(*row) for row in json.loads(workers)]
+        return Pulse(known, next_due, has_alone, site, [Question(*row) for row in json.loads(questions)]), moment
 
 
 class NotifyListener(WakeListener):

@@ -10,6 +10,7 @@ from django.db import transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from mainspring.brokers.base import Listener, Pulse, WorkerInfo
+from mainspring.brokers.database.questions import unanswered
 from mainspring.brokers.database.tables import (
     FINISHED,
     FINISHED_COLUMNS,
@@ -93,6 +94,9 @@ class Store:
     def transaction(self, connection: Connection) -> AbstractContextManager[Any]:
         """Return a short transaction for writing, or a savepoint inside the caller's."""
         return transaction.atomic(using=connection.alias)
+
+    def refuse_oversized(self, connection: Connection, texts: Iterable[str]) -> None:
+        """Raise BrokerRefused for a text that is too long to be sent, where the database would not say so."""
 
     # Jobs come and go.
 
@@ -322,7 +326,8 @@ class Store:
                 [self.listed(names)],
             )
             next_due, has_alone, site = cursor.fetchone()
-            return Pulse(workers, next_due, bool(has_alone), site), self.moment(connection)
+            questions = unanswered(connection, self, [row[0] for row in rows]) if rows else []
+            return Pulse(workers, next_due, bool(has_alone), site, questions), self.moment(connection)
 
     def workers(self, connection: Connection) -> list[WorkerInfo]:
         with connection.cursor() as cursor:

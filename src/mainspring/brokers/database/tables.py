@@ -8,10 +8,12 @@ OUTBOX = "mainspring_outbox"
 WORKER = "mainspring_worker"
 WAITER = "mainspring_waiter"
 INSTALLATION = "mainspring_installation"
+QUESTION = "mainspring_question"
 
 JOB_COLUMNS = Job._fields
 FINISHED_COLUMNS = tuple(name for name in JOB_COLUMNS if name not in ("rank", "due_at"))
 WORKER_COLUMNS = ("id", "beat", "started_at", "beat_at", "facts")
+QUESTION_COLUMNS = ("id", "worker_id", "kind", "body")
 
 # What a claim or its end can change.
 MUTABLE_COLUMNS = (
