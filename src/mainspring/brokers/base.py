@@ -206,34 +206,8 @@ class Broker(ABC):
         """
         Note that the store belongs to the installation of this name, whoever it belonged to before.
 
-        A copy of the store takes the name with it, so that workers of another installation can refuse it. Raise
-        BrokerRefused when the store will not take the name.
+        A copy of the store takes the name with it, so that workers of another installation can refuse it.
         """
-
-    @abstractmethod
-    def ask(self, worker_id: str, kind: str, body: str) -> str:
-        """
-        Leave a question for a worker, known or not, and return the question's id.
-
-        It reaches the worker with its next beat. What was asked more than an hour ago is deleted, answered or not.
-        Raise BrokerRefused when the store will not take a value.
-        """
-
-    @abstractmethod
-    def questions(self, worker_ids: Collection[str]) -> list[Question]:
-        """Return the questions to these workers that nobody has answered, oldest first."""
-
-    @abstractmethod
-    def answer(self, id: str, text: str) -> None:
-        """
-        Answer a question; the last answer counts, and where there is no such question nothing happens.
-
-        Raise BrokerRefused when the store will not take the text.
-        """
-
-    @abstractmethod
-    def answer_to(self, id: str) -> str | None:
-        """Return the answer to a question; None as long as there is none, or no such question."""
 
     @abstractmethod
     def ask(self, worker_id: str, kind: str, body: str) -> str:
