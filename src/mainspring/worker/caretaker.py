@@ -10,7 +10,7 @@ from mainspring import job as machine
 from mainspring.brokers.base import Broker, Pulse, Question, WorkerInfo
 from mainspring.clock import SECOND
 from mainspring.conf import Options
-from mainspring.exceptions import BrokerUnavailable, TimeLimitExceeded, WrongSite
+from mainspring.exceptions import BrokerRefused, BrokerUnavailable, TimeLimitExceeded, WrongSite
 from mainspring.job import ENDS, Job, State
 from mainspring.worker.lifelines import Lifelines
 from mainspring.worker.watch import BEAT, LEASE, TRUST, Watch
@@ -242,14 +242,23 @@ class Caretaker:
     # What falls due.
 
     def _promote(self) -> None:
-        next_due = self._broker.promote(BATCH)  # it wakes listeners itself, this worker's own among them
         self._promote_at = self._elapsed() + FAR
+        try:
+            next_due = self._broker.promote(BATCH)  # it wakes listeners itself, this worker's own among them
+        except BrokerRefused as error:
+            logger.error("Jobs that fell due could not be made ready; they are tried again. %s", error)
+            self._promote_at = self._elapsed() + PRUNE_EVERY
+            return
         if next_due is not None:
             self.expect(next_due)
 
     def _prune(self) -> None:
-        pruned = prune(self._broker, self._options, BATCH)
-        self._prune_at = self._elapsed() + (RETRY_AFTER if pruned >= BATCH else PRUNE_EVERY)
+        self._prune_at = self._elapsed() + PRUNE_EVERY
+        try:
+            if prune(self._broker, self._options, BATCH) >= BATCH:
+                self._prune_at = self._elapsed() + RETRY_AFTER
+        except BrokerRefused as error:
+            logger.error("Old jobs could not be pruned; that is tried again. %s", error)
 
 
 def _overrun(job: Job, stack: str, at: int) -> Job:
