@@ -205,10 +205,9 @@ def test_an_unknown_task_waits_and_slows_nobody(start_worker, broker):
 
 def test_a_retry_comes_at_its_time(start_worker, broker):
     """The supervisor learns of it at once, however far the next heartbeat is."""
-    result = tasks.succeed_at_third.enqueue()
-    start_worker()
+    start_worker().wait_for_line("is ready")
 
-    job = end_of(result, broker, timeout=10)
+    job = end_of(tasks.succeed_at_third.enqueue(), broker, timeout=4)
     assert (job.state, job.attempts, job.result) == (State.SUCCEEDED, 3, "3")
 
 
