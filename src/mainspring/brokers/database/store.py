@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 Connection = BaseDatabaseWrapper
 
 
-# A number that should not be there must not make a rank that is none, on which MySQL refuses all that fell due with it.
+# A number that should not be there must make no rank that is none: MySQL would refuse all that fell due with it.
 PLACE = "CASE WHEN priority > 100 THEN 0 WHEN priority < -100 THEN 200 ELSE 100 - priority END"
 LAST_MOMENT = (1 << TIME_BITS) - 1
 WHOLE = ALONE  # above the rank of every job that may run beside others
