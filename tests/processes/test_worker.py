@@ -1,5 +1,6 @@
 """The worker command, from start to stop, in real processes."""
 
+import json
 import os
 import signal
 
@@ -26,6 +27,14 @@ def test_drain_ends_when_nothing_is_ready(start_worker, broker):
     assert worker.wait() == 0, worker.output
     assert {broker.get(result.id).state for result in results} == {State.SUCCEEDED}
     assert broker.workers() == []
+
+
+def test_what_a_task_starts_inherits_nothing_of_the_worker(start_worker, broker):
+    """It can be terminated, and cannot make its worker look alive."""
+    result = tasks.inherited.enqueue()
+    start_worker("--drain").wait()
+
+    assert json.loads(end_of(result, broker).result) == [[], []]
 
 
 def test_max_idle_ends_an_idle_worker(start_worker):

@@ -56,8 +56,12 @@ def main(arguments: Sequence[str]) -> None:
     text, worker_id, descriptors = arguments
     channel_fd, memory_fd, stack_fd = map(int, descriptors.split(","))
     # The terminal's Ctrl-C, its end and a service manager's TERM are the supervisor's business; it tells us.
+    # Not SIG_IGN, which the programs that tasks start would inherit: nothing could terminate them.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)
+        signal.signal(number, lambda number, frame: None)
+    # Nor are the descriptors for these programs: whoever holds the memory makes this process look alive.
+    for fd in (channel_fd, memory_fd, stack_fd):
+        os.set_inheritable(fd, False)
     faulthandler.register(STACK_SIGNAL, file=stack_fd, all_threads=True)
     memory = SharedMemory(memory_fd)
     # What a task forks must not make this process look alive.
