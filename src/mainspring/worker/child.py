@@ -127,7 +127,9 @@ class Child:
         code = EXIT_BROKEN
         try:
             code = EXIT_DONE if self._worker.run() else EXIT_CUT_OFF
-            self._channel.send(over=True, has_run_any=self._worker.has_run_any)
+            self._channel.send(
+                over=True, has_run_any=self._worker.has_run_any, has_had_enough=self._worker.has_had_enough()
+            )
         except BaseException:
             logger.exception("The worker process met an error of its own and ends; its jobs go back.")
         finally:

@@ -228,7 +228,7 @@ class Children:
         options = self._plan.options
         if child.plan.is_alone:
             self._alone_at = 0.0 if child.has_run_any else time.monotonic() + ALONE_AGAIN_AFTER
-        elif options.drain or options.max_idle is not None:
+        elif not child.has_had_enough and (options.drain or options.max_idle is not None):
             self._wanted -= 1
 
     def end_overrun(self) -> None:
