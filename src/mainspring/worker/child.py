@@ -151,7 +151,7 @@ class Child:
         if "sweep" in message:
             self._start_sweep()
         if "stack" in message:
-            self._channel.send(question=message["question"], answer=self._worker.stack_of(message["stack"]))
+            self._channel.send_all(question=message["question"], answer=self._worker.stack_of(message["stack"]))
         if "files" in message:
             self._report_files()
 
