@@ -19,6 +19,7 @@ class Channel:
         self._socket.setblocking(waits)
         self._sending = threading.Lock()
         self._rest = b""
+        self._unsent = b""  # of a message that has been sent in part
         self.is_open = True
 
     def fileno(self) -> int:
@@ -29,12 +30,14 @@ class Channel:
         Send a message without ever waiting.
 
         It is dropped when nobody is there to read it or the other side has not read for very long: every message is
-        a hint, or backed by a deadline.
+        a hint, or backed by a deadline. One that was sent in part is completed before the next.
         """
         line = json.dumps(message).encode() + b"\n"
         try:
             with self._sending:
-                self._socket.send(line, socket.MSG_DONTWAIT)
+                while self._unsent:
+                    self._unsent = self._unsent[self._socket.send(self._unsent, socket.MSG_DONTWAIT) :]
+                self._unsent = line[self._socket.send(line, socket.MSG_DONTWAIT) :]
         except BlockingIOError:
             return
         except OSError:
@@ -44,7 +47,8 @@ class Channel:
         """Send a message that must not be dropped, waiting until the other side has read enough of it."""
         try:
             with self._sending:
-                self._socket.sendall(json.dumps(message).encode() + b"\n")
+                unsent, self._unsent = self._unsent, b""
+                self._socket.sendall(unsent + json.dumps(message).encode() + b"\n")
         except OSError:
             self.is_open = False
 

@@ -59,8 +59,12 @@ def main(arguments: Sequence[str]) -> None:
     text, worker_id, descriptors = arguments
     channel_fd, memory_fd, stack_fd = map(int, descriptors.split(","))
     # The terminal's Ctrl-C, its end and a service manager's TERM are the supervisor's business; it tells us.
+    # Not SIG_IGN, which the programs that tasks start would inherit: nothing could terminate them.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)
+        signal.signal(number, lambda number, frame: None)
+    # Nor are the descriptors for these programs: whoever holds the memory makes this process look alive.
+    for fd in (channel_fd, memory_fd, stack_fd):
+        os.set_inheritable(fd, False)
     faulthandler.register(STACK_SIGNAL, file=stack_fd, all_threads=True)
     memory = SharedMemory(memory_fd)
     # What a task forks must not make this process look alive.
@@ -126,7 +130,9 @@ class Child:
         code = EXIT_BROKEN
         try:
             code = EXIT_DONE if self._worker.run() else EXIT_CUT_OFF
-            self._channel.send(over=True, has_run_any=self._worker.has_run_any)
+            self._channel.send(
+                over=True, has_run_any=self._worker.has_run_any, has_had_enough=self._worker.has_had_enough()
+            )
         except BaseException:
             logger.exception("The worker process met an error of its own and ends; its jobs go back.")
         finally:
@@ -148,7 +154,7 @@ class Child:
         if "sweep" in message:
             self._start_sweep()
         if "stack" in message:
-            self._channel.send(question=message["question"], answer=self._worker.stack_of(message["stack"]))
+            self._channel.send_all(question=message["question"], answer=self._worker.stack_of(message["stack"]))
         if "files" in message:
             self._report_files()
 

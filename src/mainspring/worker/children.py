@@ -52,6 +52,7 @@ class Children:
         self._alone_at = 0.0  # no process for the jobs that run alone before this
         self._is_stopping = False
         self._outgoing: list[ChildProcess] = []  # to retire once another is ready in its place
+        self._unannounced: list[str] = []
         self._hops = 0
         self._next = 0
         self._replaced_largest_at = self._looked_for_overrun_at = 0.0
@@ -114,7 +115,8 @@ class Children:
         if "ready" in message:
             logger.info("Worker process %d is ready%s.", child.pid, " for jobs that run alone" * child.plan.is_alone)
             self._failed_starts = 0
-            if self._outgoing:
+            self._announce()
+            if self._outgoing and not child.plan.is_alone:
                 self._outgoing.pop(0).retire()
         if "retiring" in message:
             logger.warning("Worker process %d %s; another takes its place.", child.pid, message["retiring"])
@@ -142,9 +144,18 @@ class Children:
             ready[self._next].channel.send(wake=True)
 
     def announce(self, ids: Collection[str]) -> None:
-        """Have a child send the signals for jobs that ended here: their receivers are the project's code."""
-        for child in self._serving()[:1]:
-            child.channel.send(ended=list(ids))
+        """
+        Have a child send the signals for jobs that ended here: their receivers are the project's code.
+
+        Where none is ready, because the only one has died with such a job, they wait for the next.
+        """
+        self._unannounced += ids
+        self._announce()
+
+    def _announce(self) -> None:
+        for child in self._serving()[:1] if self._unannounced else []:
+            child.channel.send(ended=self._unannounced)
+            self._unannounced = []
 
     def sweep(self) -> None:
         """Have a child sweep the outbox: it lies in databases that may answer late, or never."""
@@ -178,14 +189,18 @@ class Children:
         for child in [child for child in self._all if child.has_ended()]:
             # What it said last may not have been read yet. No end of the line need follow: what a task has forked
             # may hold the other side open.
-            if child.channel.is_open:
+            if self._is_heard(child):
                 self.hear(child)
             self._all.remove(child)
-            if child.channel.is_open:
+            if self._is_heard(child):
                 self._selector.unregister(child.channel)
             self._on_death(child.death())
             child.close()
             self._plan_replacement(child)
+
+    def _is_heard(self, child: ChildProcess) -> bool:
+        # Not whether the line is open: a message that could not be sent closes it too.
+        return child.channel in self._selector.get_map()
 
     def _plan_replacement(self, child: ChildProcess) -> None:
         if child in self._outgoing:
@@ -213,7 +228,7 @@ class Children:
         options = self._plan.options
         if child.plan.is_alone:
             self._alone_at = 0.0 if child.has_run_any else time.monotonic() + ALONE_AGAIN_AFTER
-        elif options.drain or options.max_idle is not None:
+        elif not child.has_had_enough and (options.drain or options.max_idle is not None):
             self._wanted -= 1
 
     def end_overrun(self) -> None:
@@ -242,7 +257,10 @@ class Children:
 
     def roll(self) -> None:
         """Replace every process by one with the code as it is now; each goes on until another is ready."""
-        self._outgoing = self._serving()
+        self._outgoing = [child for child in self._serving() if not child.plan.is_alone]
+        for child in self._serving():
+            if child.plan.is_alone:  # another is started when this one has ended, if there is need
+                child.retire()
 
     def reload(self) -> None:
         """Replace every process by one with the code as it is now: the old code claims no more jobs."""

@@ -133,6 +133,10 @@ class Worker:
         """Return where the code of a job stands, None if it does not run here."""
         return self._runs.stack_of(job_id)
 
+    def has_had_enough(self) -> bool:
+        """Has it claimed as many jobs as `max_jobs` allows?"""
+        return self._options.max_jobs is not None and self.jobs_claimed >= self._options.max_jobs
+
     def run(self) -> bool:
         """Work until stopped; return whether everything that was claimed has been settled and nothing hangs."""
         while True:
@@ -158,9 +162,6 @@ class Worker:
     def _claims_no_more(self) -> bool:
         return self._stops_by is not None or self._is_retiring
 
-    def _has_had_enough(self) -> bool:
-        return self._options.max_jobs is not None and self.jobs_claimed >= self._options.max_jobs
-
     def _is_idle(self) -> bool:
         return self._threads.is_idle and self._coroutines.is_idle and not self._outcomes and not self._to_release
 
@@ -169,13 +170,14 @@ class Worker:
             return self._is_idle() or self._elapsed() >= self._stops_by
         if self._is_retiring and not self._is_store_away():
             return self._is_idle() or self._only_hung_runs_are_left()
-        if self._has_had_enough():
+        if self.has_had_enough():
             return self._is_idle()
         if not self._is_idle():
             return False
         if self._options.max_idle is not None and self._elapsed() >= self._worked_at + self._options.max_idle:
             return True
-        return self._options.drain and not self._is_woken and self._looks_at is None
+        # A claim that came back full, or that a full pool has cut short, says nothing about what is left.
+        return self._options.drain and not self._is_woken and self._looks_at is None and not self._unmet
 
     def _only_hung_runs_are_left(self) -> bool:
         if self._outcomes or self._to_release or self._threads.waiting or not self._runs.hung:
@@ -299,6 +301,7 @@ class Worker:
 
     def _give_back(self, job: Job) -> None:
         self._to_release.append(machine.release(job))
+        self._notices.set()
 
     def _release(self) -> None:
         # Threads add to the list meanwhile.
@@ -363,7 +366,6 @@ class Worker:
                 self._capacity.stall(pool, stands_still)
                 for claimed in pool.take_back(Claimed):
                     self._give_back(claimed.job)
-                    self._notices.set()
 
     def _run_in_thread(self, item: Claimed | Announcement | EndedElsewhere, slot: int) -> None:
         if isinstance(item, Announcement):
