@@ -1,11 +1,13 @@
 """Tasks that misbehave, each in its own way."""
 
 import asyncio
+import contextlib
 import ctypes
 import multiprocessing
 import os
 import resource
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -125,6 +127,28 @@ def fork():
 
 
 @mainspring.task
+def start_and_end_programs():
+    """Return how two processes ended that were told to end, one with a program of its own and one without."""
+    program = subprocess.Popen(["sleep", "60"])
+    program.terminate()
+    fork = multiprocessing.get_context("fork").Process(target=time.sleep, args=[60])
+    fork.start()
+    fork.terminate()
+    fork.join(10)
+    return [program.wait(10), fork.exitcode]
+
+
+@mainspring.task
+def inherited_files():
+    """Return which open files a program would get that is started without any care."""
+    found = []
+    for fd in range(3, 256):
+        with contextlib.suppress(OSError):
+            found += [fd] if os.get_inheritable(fd) else []
+    return found
+
+
+@mainspring.task
 def close_connection():
     connection.connection.close()
 
@@ -144,6 +168,12 @@ def set_a_signal_handler():
 
 @mainspring.task
 def leave():
+    sys.exit(7)
+
+
+@mainspring.task(timeout=HOURS)
+async def leave_limited():
+    """With a timeout it is an asyncio Task of its own, which lets this out of the loop."""
     sys.exit(7)
 
 

@@ -9,6 +9,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from mainspring.worker.channel import Channel
@@ -21,6 +22,7 @@ EXIT_DONE = 0
 EXIT_BROKEN = 70
 EXIT_CUT_OFF = 75  # it stopped in time, but jobs were still running
 
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 # A handler in C: it answers also while a task holds the interpreter.
 STACK_SIGNAL = getattr(signal, "SIGRTMIN", signal.SIGUSR2) + (6 if hasattr(signal, "SIGRTMIN") else 0)
 
@@ -58,17 +60,12 @@ def main(arguments: Sequence[str]) -> None:
     """Run as `python -m mainspring.worker.child PLAN WORKER_ID DESCRIPTORS`, the last a list with commas."""
     text, worker_id, descriptors = arguments
     channel_fd, memory_fd, stack_fd = map(int, descriptors.split(","))
-    # The terminal's Ctrl-C, its end and a service manager's TERM are the supervisor's business; it tells us.
-    # Not SIG_IGN, which the programs that tasks start would inherit: nothing could terminate them.
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda number, frame: None)
-    # Nor are the descriptors for these programs: whoever holds the memory makes this process look alive.
-    for fd in (channel_fd, memory_fd, stack_fd):
-        os.set_inheritable(fd, False)
+    for descriptor in (channel_fd, memory_fd, stack_fd):
+        os.set_inheritable(descriptor, False)  # what a task starts must not make this process look alive
+    _leave_signals_to_the_supervisor()
     faulthandler.register(STACK_SIGNAL, file=stack_fd, all_threads=True)
     memory = SharedMemory(memory_fd)
-    # What a task forks must not make this process look alive.
-    os.register_at_fork(after_in_child=memory.close)
+    os.register_at_fork(after_in_child=partial(_become_a_process_of_its_own, memory))
     channel = Channel(socket.socket(fileno=channel_fd))
     try:
         Child(text, worker_id, channel, memory).live()
@@ -186,6 +183,21 @@ class Child:
             logger.exception("The outbox could not be swept; it is tried again with a later heartbeat.")
         finally:
             connections.close_all()
+
+
+def _leave_signals_to_the_supervisor() -> None:
+    """Heed neither the terminal's Ctrl-C and end nor a service manager's TERM: the supervisor does, and tells us."""
+    for number in SIGNALS:
+        # Not SIG_IGN, which every program that a task starts would inherit: nothing but KILL would end it.
+        signal.signal(number, lambda number, frame: None)
+        signal.siginterrupt(number, False)
+
+
+def _become_a_process_of_its_own(memory: SharedMemory) -> None:
+    """In a fork that a task has made: it ends when it is told to, and does not make the worker look alive."""
+    memory.close()
+    for number in SIGNALS:
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
 
 
 def _say_what_is_broken(channel: Channel, error: BaseException) -> None:

@@ -89,8 +89,12 @@ class SharedMemory:
         return frozenset(running.job_id for running in self.running())
 
     def close(self) -> None:
+        """Give it back; to call this again does nothing."""
         self._memory.close()
-        os.close(self.fd)
+        if self.fd >= 0:
+            # Not later: a fork of a fork closes it again, and the number may be another file's by then.
+            fd, self.fd = self.fd, -1
+            os.close(fd)
 
 
 def _running(content: bytes) -> list[Running]:

@@ -180,10 +180,11 @@ class Worker:
         return self._options.drain and not self._is_woken and self._looks_at is None and not self._unmet
 
     def _only_hung_runs_are_left(self) -> bool:
-        if self._outcomes or self._to_release or self._threads.waiting or not self._runs.hung:
+        hung = list(self._runs.hung)  # others add to it meanwhile
+        if self._outcomes or self._to_release or self._threads.waiting or not hung:
             return False
-        hung_threads = sum(slot < self._first_async_slot for slot in self._runs.hung)
-        hung_coroutines = len(self._runs.hung) - hung_threads
+        hung_threads = sum(slot < self._first_async_slot for slot in hung)
+        hung_coroutines = len(hung) - hung_threads
         # One that blocks the loop takes all others with it.
         return self._threads.active <= hung_threads and (
             self._coroutines.active <= hung_coroutines
