@@ -28,15 +28,19 @@ def run(connection: BaseDatabaseWrapper, verb: Callable[..., T], *arguments: Any
 
     Inside a caller's transaction nothing is tried again: the transaction is gone, and only the caller can repeat it.
     """
+    # Asked before: a connection that breaks while Django ends our own transaction looks like one after
+    # set_autocommit(False).
+    is_callers = in_transaction(connection)
     for last_try in range(1, TRIES + 1):
         try:
             return verb(connection, *arguments)
         except TransactionManagementError:
             raise  # an earlier error has ended the caller's transaction: not the store's fault
         except (DatabaseError, InterfaceError, UnicodeError, OverflowError) as error:
-            if _codes(error) & DEADLOCKS and last_try < TRIES and not in_transaction(connection):
+            if _codes(error) & DEADLOCKS and last_try < TRIES and not is_callers:
                 continue
-            _close_if_lost(connection)
+            if not is_callers:
+                _close_if_lost(connection)
             raise translated(connection, error) from error
     raise AssertionError("unreachable")
 
@@ -63,7 +67,7 @@ def _codes(error: Exception) -> set[Any]:
 
 def _close_if_lost(connection: BaseDatabaseWrapper) -> None:
     """Close a connection that is lost, so that the next call opens a new one."""
-    if in_transaction(connection) or connection.connection is None:
+    if connection.connection is None:
         return
     try:
         with connection.cursor() as cursor:
