@@ -12,7 +12,8 @@ INSTALLED_APPS = ["django.contrib.contenttypes", "django.contrib.auth"]
 
 if SYSTEM.startswith("mainspring"):
     INSTALLED_APPS += ["mainspring"]
-    TASKS = {"default": {"BACKEND": "mainspring.backends.DatabaseBackend"}}
+    OPTIONS = {"task_modules": ["peer_app"]}
+    TASKS = {"default": {"BACKEND": "mainspring.backends.DatabaseBackend", "OPTIONS": OPTIONS}}
 elif SYSTEM == "django-tasks-db":
     INSTALLED_APPS += ["django_tasks_db"]
     TASKS = {"default": {"BACKEND": "django_tasks_db.DatabaseBackend"}}

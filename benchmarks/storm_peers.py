@@ -125,13 +125,19 @@ def install(system: System, folder: Path) -> dict[str, str]:
         "NAME": str(folder / "storm.sqlite3"),
         "OPTIONS": {"transaction_mode": "IMMEDIATE", "timeout": 20, "init_command": "PRAGMA journal_mode=WAL"},
     }
-    return os.environ | {
-        "PYTHONPATH": str(Path(__file__).parent),
-        "DJANGO_SETTINGS_MODULE": "peer_settings",
-        "STORM_DATABASE": json.dumps(sqlite),
-        "STORM_FILE": str(folder / "queue.sqlite3"),
-        "STORM_LOG": str(folder / "log"),
-    }
+    # Celery looks for Django wherever this variable is set.
+    django = {"DJANGO_SETTINGS_MODULE": "peer_settings"} if "django" in system.prepare else {}
+    inherited = {name: value for name, value in os.environ.items() if name != "DJANGO_SETTINGS_MODULE"}
+    return (
+        inherited
+        | django
+        | {
+            "PYTHONPATH": str(Path(__file__).parent),
+            "STORM_DATABASE": json.dumps(sqlite),
+            "STORM_FILE": str(folder / "queue.sqlite3"),
+            "STORM_LOG": str(folder / "log"),
+        }
+    )
 
 
 @contextlib.contextmanager
