@@ -1,5 +1,6 @@
 """The same job in the words of each system. Runs in that system's own environment; STORM_SYSTEM says which it is."""
 
+import contextlib
 import os
 import random
 import time
@@ -70,7 +71,12 @@ elif SYSTEM == "celery":
         task_reject_on_worker_lost=True,
         task_ignore_result=True,
         worker_prefetch_multiplier=1,
-        broker_transport_options={"visibility_timeout": 10},
+        broker_transport_options={
+            "visibility_timeout": 10,
+            "unacked_restore_interval": 2,
+            "unacked_restore_throttle": 1,
+            "unacked_mutex_expire": 10,
+        },
     )
     send = app.task(run).delay
 elif SYSTEM == "procrastinate":
@@ -95,7 +101,6 @@ elif SYSTEM == "procrastinate":
 
 def enqueue(jobs):
     """Send so many jobs, numbered from 0."""
-    if SYSTEM == "procrastinate":
-        app.open()
-    for number in range(jobs):
-        send(number)
+    with app.open() if SYSTEM == "procrastinate" else contextlib.nullcontext():
+        for number in range(jobs):
+            send(number)

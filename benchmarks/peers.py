@@ -92,7 +92,8 @@ SYSTEMS = (
         needs=("redis",),
         worker="{bin}/celery -A peer_app:app worker -c 2 -l ERROR",
         settings="Redis, prefork of 2, acks_late, reject_on_worker_lost, prefetch_multiplier 1, "
-        "visibility_timeout 10 s (default 1 h)",
+        "visibility_timeout 10 s (default 1 h), looked at every 2 s (unacked_restore_interval and _throttle; default"
+        " 100 s), unacked_mutex_expire 10 s (default 5 min)",
     ),
     System(
         name="django-q2",
