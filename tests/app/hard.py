@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import ctypes
+import logging
 import multiprocessing
 import os
 import resource
@@ -66,6 +67,15 @@ async def block_the_loop():
 
 
 @mainspring.task(timeout=0.5, grace=0.5)
+def hang_in_a_log_handler():
+    """Hold a lock that is taken when logging ends with its process."""
+    began("hang_in_a_log_handler")
+    _kept.append(logging.StreamHandler())
+    _kept[-1].acquire()
+    time.sleep(HOURS)
+
+
+@mainspring.task(timeout=0.5, grace=0.5)
 def hold_the_interpreter():
     """Sit in a C call that does not even let other threads run."""
     began("hold_the_interpreter")
@@ -95,6 +105,12 @@ def hold_briefly(seconds):
 @mainspring.task
 def exit_at_once():
     os._exit(3)
+
+
+@mainspring.task
+def exit_like_a_stop():
+    """With the code of a process that had to stop before its jobs had ended."""
+    os._exit(75)
 
 
 @mainspring.task
@@ -227,11 +243,11 @@ def leave_threads():
 @mainspring.task
 def grow(megabytes):
     """Occupy memory for as long as the process lives."""
-    _grown.append(bytearray(os.urandom(1)) * (megabytes * 10**6))
+    _kept.append(bytearray(os.urandom(1)) * (megabytes * 10**6))
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
-_grown = []
+_kept = []
 
 
 @mainspring.task

@@ -50,7 +50,7 @@ def test_what_only_fails_harms_nobody(start_worker, broker):
     assert [child.pid for child in worker.children()] == [first.pid]
 
 
-@pytest.mark.parametrize("task", [hard.exit_at_once, hard.crash])
+@pytest.mark.parametrize("task", [hard.exit_at_once, hard.exit_like_a_stop, hard.crash])
 def test_what_kills_its_process_is_quarantined_and_takes_nobody_along(start_worker, broker, task):
     """Each death is charged to the one who caused it, and the reason can be read."""
     killer = task.enqueue()

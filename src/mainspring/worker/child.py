@@ -10,13 +10,15 @@ import threading
 import traceback
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NoReturn
 
 from mainspring.worker.channel import Channel
 from mainspring.worker.files import files_of, loaded_files, watched_folders
 from mainspring.worker.shared_memory import SharedMemory
 
 logger = logging.getLogger("mainspring.worker")
+
+GRACE = 0.5  # seconds for what should take no time, before the process ends all the same
 
 EXIT_DONE = 0
 EXIT_BROKEN = 70
@@ -47,7 +49,7 @@ class ChildReports:
         self._channel.send(deferred=due_at)
 
     def retiring(self, reason: str) -> None:
-        self._channel.send(retiring=reason)
+        self._channel.send_all(retiring=reason)
 
     def is_trusted(self) -> bool:
         return bool(self._elapsed() < self._memory.trusted_until())
@@ -71,7 +73,7 @@ def main(arguments: Sequence[str]) -> None:
         Child(text, worker_id, channel, memory).live()
     except BaseException as error:
         _say_what_is_broken(channel, error)
-        raise
+        _end_process(EXIT_BROKEN)
 
 
 class Child:
@@ -94,19 +96,26 @@ class Child:
         self._sweeping: threading.Thread | None = None
 
     def live(self) -> None:
-        """Work, and do what the supervisor says; this never returns."""
+        """Work, and do what the supervisor says until it has died; this never returns."""
         threading.Thread(target=self._work, name="mainspring-worker", daemon=True).start()
         self._report_files()
-        self._channel.send(ready=True)
+        self._channel.send_all(ready=True)
         while self._channel.is_open:
             for message in self._channel.receive():
                 self._obey(message)
-        from mainspring.worker.watch import TRUST
+        self._finish_alone()
 
-        # The supervisor has died: finish as if it had said stop, and before anybody can take this process for dead.
-        options = self._plan.options
-        self._worker.stop(min(options.shutdown_timeout, options.rescue_after * TRUST))
-        threading.Event().wait()  # `_work` ends the process
+    def time_without_supervisor(self) -> float:
+        """Return how many seconds are left to finish in, before anybody can take this process for dead."""
+        trusted: float = self._memory.trusted_until() - self._worker.broker.clock.elapsed()
+        return min(self._plan.options.shutdown_timeout, max(trusted, 0.0))
+
+    def _finish_alone(self) -> None:
+        """The supervisor has died: finish as if it had said stop, and end like one that nobody is left to kill."""
+        within = self.time_without_supervisor()
+        self._worker.stop(within)
+        threading.Event().wait(within + GRACE)
+        _end_process(EXIT_CUT_OFF)
 
     def _make_worker(self, worker_id: str) -> Any:
         from mainspring.compat import task_backends
@@ -127,17 +136,11 @@ class Child:
         code = EXIT_BROKEN
         try:
             code = EXIT_DONE if self._worker.run() else EXIT_CUT_OFF
-            self._channel.send(
-                over=True, has_run_any=self._worker.has_run_any, has_had_enough=self._worker.has_had_enough()
-            )
+            self._channel.send_all(over=True, has_run_any=self._worker.has_run_any)
         except BaseException:
             logger.exception("The worker process met an error of its own and ends; its jobs go back.")
         finally:
-            # Not sys.exit: threads that hang, and whatever tasks have left behind, must not hold the process.
-            logging.shutdown()
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(code)
+            _end_process(code)
 
     def _obey(self, message: dict[str, Any]) -> None:
         if "wake" in message:
@@ -201,8 +204,27 @@ def _become_a_process_of_its_own(memory: SharedMemory) -> None:
 
 
 def _say_what_is_broken(channel: Channel, error: BaseException) -> None:
+    traceback.print_exception(error)
     text = "".join(traceback.format_exception_only(error)).strip()
     channel.send_all(broken=text, files=[*files_of(error), *loaded_files()], folders=[])
+
+
+def _end_process(code: int) -> NoReturn:
+    """
+    End at once: neither threads that hang nor whatever tasks have left behind may hold the process.
+
+    Flushing takes locks, and one of those threads may have hung while it held one.
+    """
+    flushing = threading.Thread(target=_flush, daemon=True)
+    flushing.start()
+    flushing.join(GRACE)
+    os._exit(code)
+
+
+def _flush() -> None:
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
 
 
 if __name__ == "__main__":

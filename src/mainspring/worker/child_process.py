@@ -38,7 +38,6 @@ class ChildProcess:
         self.is_ready = False
         self.is_over = False  # it said that it is done; what ends without saying so has crashed
         self.has_run_any = False  # as far as it has said
-        self.has_had_enough = False  # it said that it ended because of `max_jobs`
         self.is_broken = False  # it said that its code cannot be loaded
         self.is_retiring = False  # it claims no more, and another has taken its place
         self._process = process
@@ -89,8 +88,7 @@ class ChildProcess:
     def heard(self, message: dict[str, Any]) -> None:
         self.is_ready = self.is_ready or "ready" in message
         if "over" in message:
-            self.is_ready, self.is_over = False, True
-            self.has_run_any, self.has_had_enough = message["has_run_any"], message["has_had_enough"]
+            self.is_ready, self.is_over, self.has_run_any = False, True, message["has_run_any"]
         if "broken" in message:
             self.is_broken = True
 
@@ -150,8 +148,10 @@ class ChildProcess:
 
         While the worker stops, a KILL is a service manager's impatience and no fault of the job.
         """
-        was_impatience = self._is_stopping and self._process.returncode == -signal.SIGKILL
-        was_killed = self._was_killed or was_impatience or self._process.returncode == EXIT_CUT_OFF
+        code = self._process.returncode
+        was_impatience = self._is_stopping and code == -signal.SIGKILL
+        was_cut_off = self.is_over and code == EXIT_CUT_OFF  # which a task can exit with too
+        was_killed = self._was_killed or was_impatience or was_cut_off
         return Death(
             worker_id=self.worker_id,
             started=self.memory.started(),

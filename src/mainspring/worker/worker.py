@@ -135,7 +135,7 @@ class Worker:
         """Return where the code of a job stands, None if it does not run here."""
         return self._runs.stack_of(job_id)
 
-    def has_had_enough(self) -> bool:
+    def _has_had_enough(self) -> bool:
         """Has it claimed as many jobs as `max_jobs` allows?"""
         return self._options.max_jobs is not None and self.jobs_claimed >= self._options.max_jobs
 
@@ -172,7 +172,7 @@ class Worker:
             return self._is_idle() or self._elapsed() >= self._stops_by
         if self._is_retiring and not self._is_store_away():
             return self._is_idle() or self._only_hung_runs_are_left()
-        if self.has_had_enough():
+        if self._has_had_enough():
             return self._is_idle()
         if not self._is_idle():
             return False
