@@ -130,6 +130,7 @@ class Worker:
     def announce_ended(self, ids: Collection[str]) -> None:
         """Send the signals for jobs that somebody without the project's code has ended."""
         self._threads.put([EndedElsewhere(list(ids))])
+        self._notices.set()  # it may take another thread
 
     def stack_of(self, job_id: str) -> str | None:
         """Return where the code of a job stands, None if it does not run here."""
@@ -151,6 +152,7 @@ class Worker:
                 self._title.show("is idle")
             self._notices.wait(self._pause())
             self._notices.clear()
+        self._is_retiring = True  # nobody would run what is claimed now, whatever has come meanwhile
         self._use_store()
         self._threads.stop()
         self._coroutines.stop()
@@ -169,7 +171,8 @@ class Worker:
 
     def _is_over(self) -> bool:
         if self._stops_by is not None:
-            return self._is_idle() or self._elapsed() >= self._stops_by
+            is_late = self._elapsed() >= self._stops_by
+            return is_late or self._is_idle() or self._only_hung_runs_are_left()
         if self._is_retiring and not self._is_store_away():
             return self._is_idle() or self._only_hung_runs_are_left()
         if self._has_had_enough():
@@ -288,6 +291,8 @@ class Worker:
             self._worked_at = self._elapsed()
             self.jobs_claimed += len(jobs)
             self._hand_over(jobs)
+            if self._has_had_enough():
+                self._reports.retiring(f"has taken {self.jobs_claimed} job(s), as many as it should")
 
     def _hand_over(self, jobs: Sequence[Job]) -> None:
         for_pool: dict[Pool, list[Claimed]] = {pool: [] for pool in self._capacity.pools}
