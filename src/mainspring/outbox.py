@@ -13,6 +13,7 @@ from django.db import DEFAULT_DB_ALIAS, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from mainspring.brokers.base import Broker
+from mainspring.brokers.database.transactions import in_transaction
 from mainspring.clock import SECOND
 from mainspring.exceptions import BrokerRefused, BrokerUnavailable, MainspringError, NotSentYet
 from mainspring.job import Job
@@ -118,18 +119,13 @@ def _open_transaction(broker: Broker) -> BaseDatabaseWrapper | None:
     # In a TestCase or with ATOMIC_REQUESTS several are open; the default database is the likeliest to matter.
     deciding = None
     for connection in connections.all(initialized_only=True):
-        if not (connection.in_atomic_block or _is_manual(connection)):
+        if not in_transaction(connection):
             continue
         if connection.alias == broker.using:
             return None
         if deciding is None or connection.alias == DEFAULT_DB_ALIAS:
             deciding = connection
     return deciding
-
-
-def _is_manual(connection: BaseDatabaseWrapper) -> bool:
-    """Has somebody called set_autocommit(False)?"""
-    return connection.connection is not None and not connection.autocommit
 
 
 def _waiting(broker: Broker) -> Iterator[Sending]:

@@ -147,8 +147,11 @@ def start_and_end_programs():
     """Return how two processes ended that were told to end, one with a program of its own and one without."""
     program = subprocess.Popen(["sleep", "60"])
     program.terminate()
-    fork = multiprocessing.get_context("fork").Process(target=time.sleep, args=[60])
+    context = multiprocessing.get_context("fork")
+    lives = context.Event()
+    fork = context.Process(target=lambda: (lives.set(), time.sleep(60)))
     fork.start()
+    lives.wait(10)
     fork.terminate()
     fork.join(10)
     return [program.wait(10), fork.exitcode]
@@ -275,3 +278,11 @@ def note_pid(text):
 def crash_once_only():
     began("crash_once_only")
     os._exit(1)
+
+
+@mainspring.task
+def hold_the_write_lock(seconds):
+    """Write inside a transaction, and take long to end it."""
+    with transaction.atomic():
+        began("hold_the_write_lock")
+        threading.Event().wait(seconds)

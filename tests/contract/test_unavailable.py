@@ -9,6 +9,7 @@ from django.db import connections
 from mainspring.brokers.base import WorkerInfo
 from mainspring.exceptions import BrokerUnavailable
 from mainspring.job import ENDS
+from tests import sessions
 from tests.contract import jobs
 from tests.contract.tables import names
 from tests.contract.test_listening import hears
@@ -121,28 +122,33 @@ def test_works_again(database_broker, verb):
     verb(database_broker, job)
 
 
+def test_lost_at_the_end_of_a_transaction(database_broker, monkeypatch):
+    """After the commit, while Django sets the connection back: it is opened again like any that was lost."""
+    connection = connections["default"]
+    connection.ensure_connection()
+    set_autocommit = connection.set_autocommit
+
+    def lose(autocommit, **options):
+        if autocommit:
+            monkeypatch.setattr(connection, "set_autocommit", set_autocommit)
+            cut(connection)
+        set_autocommit(autocommit, **options)
+
+    monkeypatch.setattr(connection, "set_autocommit", lose)
+    with pytest.raises(BrokerUnavailable):
+        jobs.pushed(database_broker, 2)
+
+    assert len(database_broker.search()) == 2
+
+
 @pytest.mark.skipif(settings.DATABASE == "sqlite", reason="SQLite has no server that could end a connection")
 def test_listener_lost(database_broker):
     """A listener whose connection was lost says so instead of falling silent."""
     with contextlib.closing(database_broker.listen()) as listener:
-        cut_others(connections["default"])
+        sessions.end_others()
 
         with pytest.raises(BrokerUnavailable):
             hears(listener)
-
-
-def cut_others(connection):
-    """End all other connections to this database, that of a listener included."""
-    if connection.vendor == "postgresql":
-        others = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
-        end = "SELECT pg_terminate_backend(%s)"
-    else:
-        others = "SELECT id FROM information_schema.processlist WHERE db = DATABASE() AND id <> connection_id()"
-        end = "KILL %s"
-    with connection.cursor() as cursor:
-        cursor.execute(others)
-        for row in cursor.fetchall():
-            cursor.execute(end, row)
 
 
 def test_lost_while_others_work(database_broker):

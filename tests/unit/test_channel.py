@@ -94,3 +94,16 @@ def test_a_line_that_does_not_wait_returns_at_once():
     assert channel.is_open
     channel.close()
     far.close()
+
+
+def test_half_a_message_spoils_no_other(pair):
+    """What the other side's buffer took only a part of is completed before anything else is sent."""
+    near, far = pair
+    near.send(answer="x" * 1_000_000)
+    received = far.receive()
+    while not received:
+        near.send(wake=True)
+        received = far.receive()
+
+    assert received[0] == {"answer": "x" * 1_000_000}
+    assert all(message == {"wake": True} for message in received[1:])

@@ -43,11 +43,11 @@ def test_a_slot_is_used_again(memory):
 
 
 def test_trust_is_passed_on_and_nothing_else_changes(memory):
-    """The supervisor writes since and until when, the child reads it; the machine stays."""
+    """The supervisor writes since and until when, and the store's time; the child reads it; the machine stays."""
     assert not memory.is_trusted(1000.0, now=1000.0)
-    memory.trust(1000.0, until=1234.5)
+    memory.trust(1000.0, until=1234.5, clock_offset=-17)
 
-    assert memory.trusted_until() == 1234.5
+    assert (memory.trusted_until(), memory.clock_offset()) == (1234.5, -17)
     assert memory.is_trusted(1000.0, now=1234.0)
     assert not memory.is_trusted(1000.0, now=1235.0)
     assert not memory.is_trusted(999.0, now=1234.0)
@@ -87,6 +87,6 @@ def test_the_disk_has_room_for_all_of_it(tmp_path):
 def test_a_file_in_use_does_not_look_old(memory):
     """On some file systems a change of the memory leaves the time of the file as it was."""
     os.utime(memory.fd, (0, 0))
-    memory.trust(1.0, until=2.0)
+    memory.trust(1.0, until=2.0, clock_offset=0)
 
     assert os.fstat(memory.fd).st_mtime > 0

@@ -64,6 +64,8 @@ class Reports:
         self.reason = reason
         self.is_retiring.set()
 
+    def set_clock(self, clock): ...
+
     def is_trusted(self, since=None):
         return since is None or since >= self.trusted_since
 

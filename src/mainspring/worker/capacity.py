@@ -42,7 +42,7 @@ class Capacity:
         return self._coroutines if task_path in self._tasks.async_paths else self._threads
 
     def tasks_of(self, pools: Collection[Pool]) -> set[str]:
-        """Return the tasks that would need one of these pools, or one that is not there; in time all of them."""
+        """Return the tasks for which only one of these pools, or none at all, would do: they are left to others."""
         paths: set[str] = set()
         if self._threads is None or self._threads in pools:
             paths |= self._tasks.sync_paths

@@ -55,6 +55,9 @@ class ChildReports:
         now = self._elapsed()
         return self._memory.is_trusted(now if since is None else since, now)
 
+    def set_clock(self, clock: Any) -> None:
+        clock.offset = self._memory.clock_offset()
+
 
 def main(arguments: Sequence[str]) -> None:
     """Run as `python -m mainspring.worker.child PLAN WORKER_ID DESCRIPTORS`, the last a list with commas."""
@@ -152,7 +155,7 @@ class Child:
         if "sweep" in message:
             self._start_sweep()
         if "stack" in message:
-            self._channel.send(question=message["question"], answer=self._worker.stack_of(message["stack"]))
+            self._channel.send_all(question=message["question"], answer=self._worker.stack_of(message["stack"]))
         if "files" in message:
             self._report_files()
 

@@ -187,10 +187,10 @@ class Children:
     def are_running_jobs(self) -> bool:
         return any(child.memory.is_busy() for child in self._all)
 
-    def trust(self, since: float, until: float) -> None:
-        """Tell the children until when others surely take them for alive, and since when without a gap."""
+    def trust(self, since: float, until: float, clock_offset: int) -> None:
+        """Tell the children until when others surely take them for alive, and since when; and the store's time."""
         for child in self._all:
-            child.memory.trust(since, until)
+            child.memory.trust(since, until, clock_offset)
 
     # Ending and replacing.
 

@@ -6,9 +6,10 @@ import os
 import struct
 from typing import NamedTuple
 
-# Until when others surely take the child for alive, and since when without a gap, on CLOCK_BOOTTIME; and the machine.
-HEADER = struct.Struct("dd40s")
-MOMENT = struct.Struct("d")
+# Until when others surely take the child for alive, and since when without a gap, on CLOCK_BOOTTIME; by how much the
+# store's clock is ahead of that, in microseconds; the machine that both run on.
+HEADER = struct.Struct("ddq40s")
+BEAT = struct.Struct("ddq")
 SLOT = struct.Struct("40sdQ")  # the job's id, the moment on the monotonic clock that ends its patience, the thread
 
 
@@ -40,14 +41,14 @@ class SharedMemory:
         if os.pwrite(fd, bytes(size), 0) < size:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         memory = cls(fd)
-        HEADER.pack_into(memory._memory, 0, 0.0, 0.0, machine)
+        HEADER.pack_into(memory._memory, 0, 0.0, 0.0, 0, machine)
         return memory
 
     @staticmethod
     def machine_of(fd: int) -> bytes:
         """Return the machine that a file of another process is from."""
         header = os.pread(fd, HEADER.size, 0)
-        return bytes(HEADER.unpack(header)[2]).rstrip(b"\0") if len(header) == HEADER.size else b""
+        return bytes(HEADER.unpack(header)[3]).rstrip(b"\0") if len(header) == HEADER.size else b""
 
     @staticmethod
     def started_in(fd: int) -> frozenset[str]:
@@ -67,18 +68,24 @@ class SharedMemory:
 
     def trusted_until(self) -> float:
         """Return the moment of CLOCK_BOOTTIME until which others surely take the child for alive."""
-        return float(MOMENT.unpack_from(self._memory)[0])
+        return float(BEAT.unpack_from(self._memory)[0])
 
     def is_trusted(self, since: float, now: float) -> bool:
         """Have others surely taken the child for alive all the time from `since` until `now`?"""
         # In this order, which is not the order in which they are written: together they are never too good.
-        return now < self.trusted_until() and float(MOMENT.unpack_from(self._memory, MOMENT.size)[0]) <= since
+        return now < self.trusted_until() and float(BEAT.unpack_from(self._memory)[1]) <= since
+
+    def clock_offset(self) -> int:
+        """Return the offset of a Clock that shows the store's time; it is right from the first trust on."""
+        return int(BEAT.unpack_from(self._memory)[2])
 
     # For the supervisor.
 
-    def trust(self, since: float, until: float) -> None:
-        MOMENT.pack_into(self._memory, MOMENT.size, since)
-        MOMENT.pack_into(self._memory, 0, until)
+    def trust(self, since: float, until: float, clock_offset: int) -> None:
+        """Pass on what the last beat has shown."""
+        struct.pack_into("q", self._memory, 16, clock_offset)
+        struct.pack_into("d", self._memory, 8, since)
+        struct.pack_into("d", self._memory, 0, until)
         os.utime(self.fd)  # a change of the memory does not show everywhere that the file is in use
 
     def is_busy(self) -> bool:

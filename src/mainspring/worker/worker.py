@@ -12,6 +12,7 @@ from mainspring.conf import Options
 from mainspring.exceptions import BrokerUnavailable
 from mainspring.job import Job, State
 from mainspring.worker.capacity import Capacity, Pool
+from mainspring.worker.claims import Claims
 from mainspring.worker.connections import tidy_connections
 from mainspring.worker.coroutines import Coroutines
 from mainspring.worker.execution import Execution, Ran
@@ -77,6 +78,7 @@ class Worker:
         self._is_alone = alone
         self._notices = threading.Event()
         self._limits = TimeLimits(self._give_up)
+        self._claims = Claims(broker, worker_id)
         self._execution = Execution(broker, options, sender, self._limits)
         self._outcomes = Outcomes(broker, options, self._execution, self._notices.set)
         self._tasks = KnownTasks(broker.clock, tuple(options.task_modules))
@@ -178,7 +180,8 @@ class Worker:
             return False
         if self._options.max_idle is not None and self._elapsed() >= self._worked_at + self._options.max_idle:
             return True
-        return self._options.drain and not self._is_woken and self._looks_at is None
+        # A claim that came back full, or that a full pool has cut short, says nothing about what is left.
+        return self._options.drain and not self._is_woken and self._looks_at is None and not self._unmet
 
     def _only_hung_runs_are_left(self) -> bool:
         hung = list(self._runs.hung)  # others add to it meanwhile
@@ -198,6 +201,8 @@ class Worker:
     def _pause(self) -> float | None:
         """Return for how long nothing needs doing unless somebody gives notice; None is for ever."""
         moments = [self._stops_by, self._next_look()]
+        if not self._is_store_away():
+            moments.append(self._claims.look_at)
         if self._options.max_idle is not None and self._is_idle():
             moments.append(self._worked_at + self._options.max_idle)
         if self._outcomes and not self._is_store_away():
@@ -226,6 +231,7 @@ class Worker:
         try:
             self._flush()
             self._release()
+            self._claims.give_back()
             if self._wants_to_look() and not self._claims_no_more() and self._reports.is_trusted():
                 self._claim()
         except BrokerUnavailable as error:
@@ -253,9 +259,10 @@ class Worker:
         if limit <= 0 or (full_pools and self._elapsed() < self._looks_past_at):
             self._unmet = full_pools or self._capacity.pools
             return
+        self._reports.set_clock(self.broker.clock)
         began = self._elapsed()
         left_alone = self._tasks.unknown() | self._capacity.tasks_of(full_pools)
-        jobs = self.broker.claim(self.id, self._queues, limit, left_alone, alone=self._is_alone)
+        jobs = self._claims.claim(self._queues, limit, left_alone, alone=self._is_alone)
         if full_pools and not jobs:
             # To look past a backlog of the other kind takes time that grows with it.
             self._looks_past_at = self._elapsed() + LOOK_AGAIN + LOOK_PAST * (self._elapsed() - began)

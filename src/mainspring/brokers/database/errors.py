@@ -8,6 +8,7 @@ from django.db import DatabaseError, DataError, IntegrityError, InterfaceError
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.transaction import TransactionManagementError
 
+from mainspring.brokers.database.transactions import in_transaction
 from mainspring.exceptions import BrokerRefused, BrokerUnavailable, MainspringError
 
 T = TypeVar("T")
@@ -27,15 +28,19 @@ def run(connection: BaseDatabaseWrapper, verb: Callable[..., T], *arguments: Any
 
     Inside a caller's transaction nothing is tried again: the transaction is gone, and only the caller can repeat it.
     """
+    # Asked before: a connection that breaks while Django ends our own transaction looks like one after
+    # set_autocommit(False).
+    is_callers = in_transaction(connection)
     for last_try in range(1, TRIES + 1):
         try:
             return verb(connection, *arguments)
         except TransactionManagementError:
             raise  # an earlier error has ended the caller's transaction: not the store's fault
         except (DatabaseError, InterfaceError, UnicodeError, OverflowError) as error:
-            if _codes(error) & DEADLOCKS and last_try < TRIES and not connection.in_atomic_block:
+            if _codes(error) & DEADLOCKS and last_try < TRIES and not is_callers:
                 continue
-            _close_if_lost(connection)
+            if not is_callers:
+                _close_if_lost(connection)
             raise translated(connection, error) from error
     raise AssertionError("unreachable")
 
@@ -62,7 +67,7 @@ def _codes(error: Exception) -> set[Any]:
 
 def _close_if_lost(connection: BaseDatabaseWrapper) -> None:
     """Close a connection that is lost, so that the next call opens a new one."""
-    if connection.in_atomic_block or connection.connection is None:
+    if connection.connection is None:
         return
     try:
         with connection.cursor() as cursor:

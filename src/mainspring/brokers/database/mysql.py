@@ -19,6 +19,7 @@ from mainspring.brokers.database.listeners import (
 )
 from mainspring.brokers.database.store import Connection, Span, Store, _jobs, as_json
 from mainspring.brokers.database.tables import FINISHED, FINISHED_COLUMNS, JOB, MUTABLE_COLUMNS, WAITER, WORKER
+from mainspring.brokers.database.transactions import in_transaction
 from mainspring.brokers.database.waiting import AnnouncedWait
 from mainspring.exceptions import BrokerRefused
 from mainspring.job import Job
@@ -57,7 +58,7 @@ class MySQL(Store):
     def transaction(self, connection: Any) -> Iterator[None]:
         """Lock only the rows that a statement finds: REPEATABLE READ would lock the gaps between them too."""
         connection.ensure_connection()
-        if not connection.in_atomic_block and connection.isolation_level != "read committed":
+        if not in_transaction(connection) and connection.isolation_level != "read committed":
             with connection.cursor() as cursor:
                 cursor.execute("SET TRANSACTION ISOLATION LEVEL READ COMMITTED")
         with transaction.atomic(using=connection.alias):

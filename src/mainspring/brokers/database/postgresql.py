@@ -24,6 +24,7 @@ from mainspring.brokers.database.tables import (
     WORKER,
     WORKER_COLUMNS,
 )
+from mainspring.brokers.database.transactions import in_transaction
 from mainspring.brokers.database.waiting import AnnouncedWait
 from mainspring.job import ALONE, ENDS, LIVE, Job
 
@@ -149,8 +150,10 @@ class PostgreSQL(Store):
 
     def wake(self, connection: Connection) -> None:
         with connection.cursor() as cursor:
-            # A notice takes a transaction number, and so its commit would wait for the disk: for nothing.
-            cursor.execute(f"SET LOCAL synchronous_commit = off; NOTIFY {WORK_CHANNEL}")
+            # A notice takes a transaction number, and so its commit would wait for the disk: for nothing. But a
+            # commit that is the caller's has to.
+            fast = "" if in_transaction(connection) else "SET LOCAL synchronous_commit = off; "
+            cursor.execute(f"{fast}NOTIFY {WORK_CHANNEL}")
 
     def listen(self, connection: Connection) -> Listener:
         own = own_connection(connection)

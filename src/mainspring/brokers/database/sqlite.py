@@ -13,6 +13,7 @@ from mainspring.brokers.database import errors
 from mainspring.brokers.database.listeners import own_connection
 from mainspring.brokers.database.store import Connection, Span, Store, _jobs
 from mainspring.brokers.database.tables import FINISHED_COLUMNS, JOB, JOB_COLUMNS, TEXT_COLUMNS
+from mainspring.brokers.database.transactions import in_transaction
 from mainspring.exceptions import NotSentYet
 from mainspring.job import Job
 
@@ -56,11 +57,12 @@ class SQLite(Store):
     @contextmanager
     def transaction(self, connection: Any) -> Iterator[None]:
         """Take the write lock at the start: a reader who begins to write is refused without waiting."""
-        if connection.in_atomic_block:
+        connection.ensure_connection()
+        if in_transaction(connection):
+            _begin_by_hand(connection)
             with transaction.atomic(using=connection.alias):
                 yield
             return
-        connection.ensure_connection()
         usual = connection.transaction_mode
         connection.transaction_mode = "IMMEDIATE"
         try:
@@ -158,6 +160,13 @@ class ChangeWait:
 
     def close(self) -> None:
         """The connection is the caller's."""
+
+
+def _begin_by_hand(connection: Any) -> None:
+    """Begin the transaction of a caller who commits by hand: the end of a savepoint outside of any would commit."""
+    if not connection.autocommit and not connection.connection.in_transaction:
+        with connection.cursor() as cursor:
+            cursor.execute("BEGIN IMMEDIATE")
 
 
 def _data_version(connection: Connection) -> int:
