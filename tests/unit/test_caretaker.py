@@ -9,6 +9,7 @@ from mainspring import job as machine
 from mainspring.brokers.base import WorkerInfo
 from mainspring.brokers.memory import MemoryBroker
 from mainspring.conf import parse
+from mainspring.exceptions import BrokerRefused
 from mainspring.job import State, new_job
 from mainspring.worker.caretaker import Caretaker, Death
 
@@ -77,8 +78,8 @@ def lines():
 
 @pytest.fixture
 def make(broker, crew, lines):
-    def make(**options):
-        return Caretaker(broker, parse("memory", {"OPTIONS": options}), crew, lines)
+    def make(queues=None, **options):
+        return Caretaker(broker, parse("memory", {"OPTIONS": options}), crew, lines, queues=queues)
 
     return make
 
@@ -184,6 +185,54 @@ def test_a_job_that_its_worker_was_killed_for_has_failed(broker, make, crew):
     assert "File late.py" in json.loads(job.errors)[0]["traceback"]
     assert broker.get(neighbour.id).interruptions == 1
     assert crew.announced == [late.id]
+
+
+def test_a_job_that_its_worker_was_killed_for_is_found_among_many(broker, make, crew):
+    """And its stack is cut like every traceback."""
+    *_, late = held(broker, "mine", 600)
+    caretaker = make(max_traceback=1000)
+    caretaker.bury(Death("mine", frozenset({late.id}), True, "killed", {late.id: "line\n" * 1000}))
+    crew.worker_ids.clear()
+    caretaker.tick()
+
+    job = broker.get(late.id)
+    assert job.state == State.FAILED
+    assert len(json.loads(job.errors)[0]["traceback"]) < 1300
+
+
+def test_what_must_run_alone_in_a_queue_of_others_is_their_affair(broker, make, crew):
+    """A process for it would be started in vain."""
+    held(broker, "mine", queue_name="other")
+    caretaker = make(queues=["default"])
+    caretaker.tick()
+    caretaker.bury(Death("mine", None, False, "died"))
+    crew.worker_ids.clear()
+    caretaker.tick()
+
+    assert not caretaker.has_alone
+
+
+def test_jobs_that_cannot_be_taken_back_keep_nobody_from_anything_else(broker, make, crew, lines, monkeypatch):
+    """Beats go on, other dead workers are taken care of, and what is due is promoted."""
+    [stuck], [other] = held(broker, "stuck"), held(broker, "other")
+    broker.beat([WorkerInfo("stuck"), WorkerInfo("other")])
+    lines.held |= {"stuck": False, "other": False}
+    settle = broker.settle
+
+    def refuse(jobs):
+        if stuck.id in {job.id for job in jobs}:
+            raise BrokerRefused("too large")
+        return settle(jobs)
+
+    monkeypatch.setattr(broker, "settle", refuse)
+    caretaker = make()
+    for _ in range(4):
+        caretaker.tick()
+        broker.clock.travel(2)
+
+    assert broker.get(other.id).state == State.READY
+    assert next(worker.beat for worker in broker.workers() if worker.id == "mine") == 2
+    assert crew.wakes > 0
 
 
 def test_it_is_known_when_something_must_run_alone(broker, make, crew):

@@ -108,11 +108,13 @@ class Caretaker:
         try:
             self._do_what_is_due()
         except BrokerUnavailable as error:
-            if not self._is_away:
-                logger.error("The store cannot be used; trying again until it can. %s", error)
-            self._is_away = True
             self._watch.restart()
-            return RETRY_AFTER
+            return self._try_again(error)
+        try:
+            # Last, so that jobs which the store refuses to take back keep nobody from beating.
+            self._do_burials()
+        except BrokerUnavailable as error:
+            return self._try_again(error)
         if self._is_away:
             logger.info("The store can be used again.")
             self._is_away = False
@@ -120,6 +122,12 @@ class Caretaker:
         if self._crew.are_running_jobs():
             duties.append(self._ask_at)
         return max(min(duties) - self._elapsed(), 0.0)
+
+    def _try_again(self, error: BrokerUnavailable) -> float:
+        if not self._is_away:
+            logger.error("The store cannot be used; trying again until it can. %s", error)
+        self._is_away = True
+        return RETRY_AFTER
 
     def leave(self) -> None:
         """Take the workers that are left off the store's list."""
@@ -135,7 +143,6 @@ class Caretaker:
         return self._broker.clock.elapsed()
 
     def _do_what_is_due(self) -> None:
-        self._do_burials()
         if self._elapsed() >= self._beat_at:
             self._beat()
         if self._elapsed() >= self._promote_at:
@@ -155,7 +162,7 @@ class Caretaker:
         self.has_alone = pulse.has_alone
         if pulse.next_due is not None:
             self.expect(pulse.next_due)
-        mine = {worker.id for worker in workers}
+        mine = {worker.id for worker in workers} | {death.worker_id for death in self._deaths}
         self._rescue_the_dead([worker for worker in pulse.workers if worker.id not in mine])
         now = self._elapsed()
         self._beat_at = now + self._watch.next_look(now, self._options.rescue_after * BEAT)
@@ -205,11 +212,15 @@ class Caretaker:
 
     def _do_burials(self) -> None:
         while self._deaths:
-            self._bury(self._deaths[0])
-            self._deaths.pop(0)
+            death = self._deaths.pop(0)
+            try:
+                self._bury(death)
+            except BrokerUnavailable:
+                self._deaths.append(death)  # behind the others, as it may have to do with this one's jobs
+                raise
 
     def _bury(self, death: Death) -> None:
-        ended = self._fail_overrun(death) if death.overrun else []
+        self._crew.announce(self._fail_overrun(death))
         moved = self._broker.rescue(
             [death.worker_id],
             max_crashes=self._options.max_crashes,
@@ -229,21 +240,26 @@ class Caretaker:
                 len(quarantined),
             )
             self._crew.wake()
-        self.has_alone = self.has_alone or any(job.crashes and job.state == State.READY for job in moved)
-        if ended or quarantined:
-            self._crew.announce([job.id for job in [*ended, *quarantined]])
+        self.has_alone = self.has_alone or any(map(self._is_alone, moved))
+        self._crew.announce([job.id for job in quarantined])
+
+    def _is_alone(self, job: Job) -> bool:
+        """Is this a job that a process of its own is needed for, and here?"""
+        is_served = self._queues is None or job.queue_name in self._queues
+        return is_served and job.state == State.READY and job.crashes > 0
 
     def _take_back(self, worker: WorkerInfo, started: frozenset[str] | None, reason: str) -> None:
         logger.warning("Worker %s is dead; its jobs are taken back. %s", worker.id, reason)
         # A service manager that loses patience with a worker that stops is no fault of its jobs.
-        self._bury(Death(worker.id, started, bool(worker.facts.get("stopping")), reason))
+        self.bury(Death(worker.id, started, bool(worker.facts.get("stopping")), reason))
 
-    def _fail_overrun(self, death: Death) -> list[Job]:
-        """Fail the jobs for whose sake a worker was killed: they took no notice of their timeout."""
-        held = self._broker.held_by([death.worker_id], BATCH)
-        failed = [_overrun(job, death.overrun[job.id], self._now()) for job in held if job.id in death.overrun]
-        accepted, _ = self._broker.settle_each(failed)
-        return [job for job in failed if job.id in accepted]
+    def _fail_overrun(self, death: Death) -> set[str]:
+        """Fail the jobs that took no notice of their timeout, for which a worker was killed; return their ids."""
+        found = filter(None, map(self._broker.get, death.overrun))
+        held = [job for job in found if (job.state, job.worker_id) == (State.RUNNING, death.worker_id)]
+        stacks = {id: stack[: self._options.max_traceback] for id, stack in death.overrun.items()}
+        accepted, _ = self._broker.settle_each([_overrun(job, stacks[job.id], self._now()) for job in held])
+        return accepted
 
     def _now(self) -> int:
         return self._broker.clock.moment()
