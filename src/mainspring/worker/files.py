@@ -1,11 +1,12 @@
 """The files that a process has its code from, and whether any of them has changed."""
 
+import os
 import sys
 import time
 import traceback
 from collections.abc import Iterable
 from pathlib import Path
-from types import TracebackType
+from types import ModuleType, TracebackType
 
 LOOK_EVERY = 0.5  # seconds
 
@@ -44,7 +45,9 @@ class FileWatch:
 
 def loaded_files() -> list[str]:
     """Return the files of all modules that this process has loaded from source."""
-    files = (getattr(module, "__file__", None) for module in list(sys.modules.values()))
+    # What is no module may import something, and fail, when it is asked for anything.
+    modules = [module for module in list(sys.modules.values()) if isinstance(module, ModuleType)]
+    files = (vars(module).get("__file__") for module in modules)
     return sorted({file for file in files if isinstance(file, str) and file.endswith(".py")})
 
 
@@ -87,7 +90,9 @@ def _files_of(trace: TracebackType | None) -> set[str]:
 
 
 def _files_in(folder: str) -> set[str]:
-    return {str(path) for path in Path(folder).rglob("*") if path.is_file() and path.suffix not in (".py", ".pyc")}
+    # Not rglob, which in Python 3.11 raises when a folder goes meanwhile.
+    paths = (os.path.join(place, name) for place, _, names in os.walk(folder) for name in names)
+    return {path for path in paths if not path.endswith((".py", ".pyc"))}
 
 
 def _stamp(path: str) -> Stamp | None:
