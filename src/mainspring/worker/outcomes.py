@@ -18,8 +18,8 @@ class Outcomes:
     Holds what became of jobs until it is stored: once there are `flush_jobs` of them, or one is `flush_after` old.
 
     While the store writes one batch the next gathers, so what runs twice when this process is killed is bounded by
-    what it holds, LIMIT in `pace.py`. `add` may be called from any thread; `notice` is called when there is a first
-    outcome to look after, and when there are enough for a batch.
+    what it holds, LIMIT in `pace.py`. `add` may be called from any thread; `notice` is called when there is one after
+    `due_at` has said that there is none, and when there are enough for a batch.
     """
 
     def __init__(self, broker: Broker, options: Options, execution: Execution, notice: Callable[[], None]) -> None:
@@ -29,27 +29,34 @@ class Outcomes:
         self._notice = notice
         self._waiting: deque[Ran] = deque()
         self._since = 0.0
+        self._is_awaited = True  # nobody looks again before there is a notice
 
     def __len__(self) -> int:
         return len(self._waiting)
 
-    @property
-    def due_at(self) -> float:
-        """When the oldest outcome has waited long enough, by the clock's `elapsed`."""
+    def due_at(self) -> float | None:
+        """
+        Return when the oldest outcome has waited long enough, by the clock's `elapsed`; None if there is none.
+
+        Then the next one gives notice.
+        """
+        self._is_awaited = True  # before the look: whoever adds one that it does not see, sees this
+        if not self._waiting:
+            return None
+        self._is_awaited = False
         return self._since + self._options.flush_after
 
     def add(self, ran: Ran) -> None:
         if not self._waiting:
             self._since = self._broker.clock.elapsed()
-            self._waiting.append(ran)
-            self._notice()
-            return
         self._waiting.append(ran)
-        if len(self._waiting) == self._options.flush_jobs:
+        if self._is_awaited or len(self._waiting) == self._options.flush_jobs:
+            self._is_awaited = False
             self._notice()
 
     def is_due(self, elapsed: float) -> bool:
-        return bool(self._waiting) and (len(self._waiting) >= self._options.flush_jobs or elapsed >= self.due_at)
+        is_late = elapsed >= self._since + self._options.flush_after
+        return bool(self._waiting) and (is_late or len(self._waiting) >= self._options.flush_jobs)
 
     def flush(self) -> list[Ran]:
         """

@@ -202,11 +202,9 @@ class Worker:
         """Return for how long nothing needs doing unless somebody gives notice; None is for ever."""
         moments = [self._stops_by, self._next_look()]
         if not self._is_store_away():
-            moments.append(self._claims.look_at)
+            moments += [self._claims.look_at, self._outcomes.due_at()]
         if self._options.max_idle is not None and self._is_idle():
             moments.append(self._worked_at + self._options.max_idle)
-        if self._outcomes and not self._is_store_away():
-            moments.append(self._outcomes.due_at)
         pauses = [moment - self._elapsed() for moment in moments if moment is not None]
         if self._threads.waiting or self._coroutines.waiting:
             pauses.append(TICK)

@@ -1,0 +1,64 @@
+"""Outcomes on their way to the store."""
+
+from collections import deque
+
+import pytest
+
+from mainspring import job as machine
+from mainspring.brokers.memory import MemoryBroker
+from mainspring.conf import parse
+from mainspring.worker.execution import Ran
+from mainspring.worker.outcomes import Outcomes
+
+
+@pytest.fixture
+def broker():
+    return MemoryBroker("memory")
+
+
+@pytest.fixture
+def notices():
+    return []
+
+
+@pytest.fixture
+def outcomes(broker, notices):
+    return Outcomes(broker, parse("memory", {}), None, lambda: notices.append("!"))
+
+
+@pytest.fixture
+def run(broker):
+    def run():
+        at = broker.clock.moment()
+        broker.push([machine.new_job(task_path="a.b", arguments="{}", queue_name="q", priority=0, at=at)])
+        [job] = broker.claim("w", None, 1)
+        return Ran(job, machine.succeed(job, "null", at, at))
+
+    return run
+
+
+def test_the_first_outcome_and_a_full_batch_give_notice(outcomes, notices, run):
+    """Those in between wait with the first."""
+    assert outcomes.due_at() is None
+    for expected in [1] * 63 + [2]:
+        outcomes.add(run())
+        assert outcomes.due_at() is not None
+        assert len(notices) == expected
+
+
+def test_an_outcome_that_comes_while_others_are_stored_gives_notice(outcomes, notices, run):
+    """It seemed to have company when it came, and nobody would look after it."""
+
+    class Slow(deque):
+        def append(self, item):
+            if self:
+                outcomes.flush()
+                assert outcomes.due_at() is None
+            super().append(item)
+
+    outcomes._waiting = Slow()
+    assert outcomes.due_at() is None
+    outcomes.add(run())
+    outcomes.add(run())
+
+    assert len(notices) == 2
