@@ -1,5 +1,7 @@
 """Judging which workers are dead."""
 
+import pytest
+
 from mainspring.brokers.base import WorkerInfo
 from mainspring.worker.watch import Watch
 
@@ -14,6 +16,16 @@ def test_a_beat_that_stands_still_for_a_whole_lease_is_a_death():
     assert [watch.look(beating(1), at) for at in (0, 4, 8.9)] == [[], [], []]
 
     assert watch.look(beating(1), 9) == ["w"]
+
+
+@pytest.mark.parametrize(("facts", "dead_at"), [({"rescue_after": 30}, 18), ({"rescue_after": 5}, 9), ({}, 9)])
+def test_a_worker_that_beats_more_rarely_than_this_one_has_its_own_lease(facts, dead_at):
+    """It was started with another `rescue_after`: by a flag, or by a deploy that is under way."""
+    watch, worker = Watch(lease=9), [WorkerInfo(id="w", beat=1, facts=facts)]
+    looks = {at: watch.look(worker, at) for at in (0, 4, 8, 9, 14, 17.9)}
+    looks[18] = watch.look(worker, 18)
+
+    assert next(at for at, dead in looks.items() if dead) == dead_at
 
 
 def test_a_beat_that_moves_begins_a_new_lease():

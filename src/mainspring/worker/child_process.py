@@ -68,7 +68,13 @@ class ChildProcess:
             process_group=0,  # the terminal's Ctrl-C is for the supervisor alone
         )
         far.close()
-        facts = {"backend": plan.backend, "pid": process.pid, "host": socket.gethostname(), "alone": plan.is_alone}
+        facts = {
+            "backend": plan.backend,
+            "pid": process.pid,
+            "host": socket.gethostname(),
+            "alone": plan.is_alone,
+            "rescue_after": plan.options.rescue_after,  # others have to wait for so long
+        }
         return cls(process, plan, WorkerInfo(worker_id, facts=facts), Channel(near, waits=False), memory, stack_file)
 
     @property
