@@ -10,6 +10,7 @@ import mainspring
 from mainspring.brokers.memory import MemoryBroker
 from mainspring.compat import task_finished
 from mainspring.conf import parse
+from mainspring.exceptions import BrokerRefused
 from mainspring.job import State, new_job
 from mainspring.worker.worker import Worker
 
@@ -194,6 +195,27 @@ def test_what_a_thread_gives_back_goes_back_at_once(make):
     bench.worker._give_back(claimed)
 
     wait_until(lambda: bench.state(claimed) == State.READY)
+
+
+def test_a_job_that_the_store_will_not_take_back_ends_nobody(make, monkeypatch):
+    """Others go back, and the worker goes on."""
+    bench = make().start()
+    bench.worker._reports.trusted_since = bench.broker.clock.elapsed() + LONG
+    settle, odd = bench.broker.settle, []
+
+    def refuse(jobs):
+        if odd and odd[0].id in {job.id for job in jobs}:
+            raise BrokerRefused("too large")
+        return settle(jobs)
+
+    monkeypatch.setattr(bench.broker, "settle", refuse)
+    odd.append(bench.push(noop))
+    wait_until(lambda: bench.state(odd[0]) == State.RUNNING)
+    bench.reports.trusted_since = 0.0
+    good = bench.push(noop)
+
+    wait_until(lambda: bench.state(good) == State.SUCCEEDED)
+    assert bench.thread.is_alive()
 
 
 def test_what_was_claimed_before_a_gap_in_the_trust_is_not_begun(make):

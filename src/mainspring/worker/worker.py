@@ -314,8 +314,10 @@ class Worker:
     def _release(self) -> None:
         # Threads add to the list meanwhile.
         if released := list(self._to_release):
-            self.broker.settle(released)
+            _, refused = self.broker.settle_each(released)
             del self._to_release[: len(released)]
+            for job, error in refused:
+                logger.error("Job %s cannot be given back before this process ends: %s", job.id, error)
 
     def _flush(self) -> None:
         is_last = not (self._threads.active or self._coroutines.active)
