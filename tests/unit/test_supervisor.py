@@ -1,5 +1,6 @@
 """A supervisor, as far as one can look at it without starting a worker."""
 
+import signal
 import time
 from types import SimpleNamespace
 
@@ -29,6 +30,19 @@ def test_a_drain_ends_when_what_its_processes_held_has_been_taken_back(superviso
     supervisor._stops_by = None
     supervisor._caretaker.is_settled = True
     assert supervisor._is_over()
+
+
+def test_a_stop_that_comes_last_still_keeps_it_from_starting_again(supervisor):
+    """Signing off may take a while, and the program that takes over would know nothing of it."""
+    supervisor._stops_by = time.monotonic()
+    supervisor._is_forced = False
+    supervisor.runs_again = True
+    supervisor._signals = []
+    supervisor._caretaker.leave = lambda: supervisor._signals.append(signal.SIGTERM)
+    supervisor._children.unannounced = []
+
+    assert supervisor._end() == 0
+    assert not supervisor.runs_again
 
 
 def test_it_does_not_spin_while_a_killed_process_takes_its_time(supervisor):

@@ -275,6 +275,8 @@ class Supervisor:
 
     def _end(self) -> int:
         self._caretaker.leave()
+        if self.runs_again:
+            self._heed_signals()  # the program that takes over would know nothing of them
         self._close_listener()
         if self._children.unannounced:
             logger.warning("No process was left to announce the end of %d jobs.", len(self._children.unannounced))
