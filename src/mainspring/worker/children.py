@@ -58,9 +58,6 @@ class Children:
         self._replaced_largest_at = self._looked_for_overrun_at = 0.0
         self.is_held_back = False  # the code cannot be loaded, and nothing has changed since
 
-    def __len__(self) -> int:
-        return len(self._all)
-
     @property
     def is_done(self) -> bool:
         """Has everything ended, and is nothing to be started?"""
