@@ -267,7 +267,8 @@ class MariaDB(Server):
     engine = "django.db.backends.mysql"
     # Rights on these databases only: the package must live with those of an ordinary project.
     first_sql = [
-        "CREATE USER mainspring@'127.0.0.1' IDENTIFIED BY 'mainspring'",
+        # With some limit, or connections that are open already would not be counted when a test lowers it.
+        "CREATE USER mainspring@'127.0.0.1' IDENTIFIED BY 'mainspring' WITH MAX_USER_CONNECTIONS 500",
         "GRANT ALL ON `mainspring%`.* TO mainspring@'127.0.0.1'",
         r"GRANT ALL ON `test\_mainspring%`.* TO mainspring@'127.0.0.1'",
         *(f"CREATE DATABASE {name}" for name in NAMES.values()),

@@ -15,6 +15,7 @@ from mainspring.worker.capacity import Capacity, Pool
 from mainspring.worker.connections import tidy_connections
 from mainspring.worker.coroutines import Coroutines
 from mainspring.worker.execution import Execution, Ran
+from mainspring.worker.held import Held
 from mainspring.worker.known_tasks import KnownTasks
 from mainspring.worker.memory import used_by
 from mainspring.worker.outcomes import Outcomes
@@ -78,7 +79,8 @@ class Worker:
         self._notices = threading.Event()
         self._limits = TimeLimits(self._give_up)
         self._execution = Execution(broker, options, sender, self._limits)
-        self._outcomes = Outcomes(broker, options, self._execution, self._notices.set)
+        self._held = Held(broker, worker_id)
+        self._outcomes = Outcomes(broker, options, self._execution, self._held, self._notices.set)
         self._tasks = KnownTasks(broker.clock, tuple(options.task_modules))
         # Without threads for sync tasks one thread is still there to announce what ended.
         self._threads = Threads(max(options.threads, 1), self._run_in_thread, self._notices.set)
@@ -214,7 +216,9 @@ class Worker:
             return None
         if self._wants_to_look() and not self._reports.is_trusted():
             return self._elapsed() + SLOW_TICK
-        return self._elapsed() if self._is_woken else self._looks_at
+        if self._is_woken:
+            return self._elapsed()
+        return min([moment for moment in (self._looks_at, self._held.look_at) if moment is not None], default=None)
 
     # The store.
 
@@ -222,6 +226,8 @@ class Worker:
         try:
             self._flush()
             self._release()
+            if not self._claims_no_more():
+                self._take(self._held.find())
             if self._wants_to_look() and not self._claims_no_more() and self._reports.is_trusted():
                 self._claim()
         except BrokerUnavailable as error:
@@ -251,7 +257,7 @@ class Worker:
             return
         began = self._elapsed()
         left_alone = self._tasks.unknown() | self._capacity.tasks_of(full_pools)
-        jobs = self.broker.claim(self.id, self._queues, limit, left_alone, alone=self._is_alone)
+        jobs = self._held.claim(self._queues, limit, left_alone, alone=self._is_alone)
         if full_pools and not jobs:
             # To look past a backlog of the other kind takes time that grows with it.
             self._looks_past_at = self._elapsed() + LOOK_AGAIN + LOOK_PAST * (self._elapsed() - began)
@@ -303,6 +309,7 @@ class Worker:
         # Threads add to the list meanwhile.
         if released := list(self._to_release):
             self.broker.settle(released)
+            self._held.settled(released)
             del self._to_release[: len(released)]
 
     def _flush(self) -> None:
