@@ -235,6 +235,15 @@ def test_a_worker_that_cannot_listen_finds_its_jobs_all_the_same(server, start_w
     assert len(worker.lines) < 10, worker.output
 
 
+def test_whoever_waits_with_the_last_connection_asks_again(server, start_worker, broker):
+    """To be told of the end of a job takes one more."""
+    result = tasks.note_and_hang.enqueue("a", 1)
+    start_worker()
+    wait_until(Note.objects.exists)
+    with refusing(server):
+        assert result.get(timeout=30) is None
+
+
 # Replicas.
 
 

@@ -5,11 +5,12 @@ from contextlib import suppress
 from itertools import chain, repeat
 from typing import Protocol
 
-from django.db import DatabaseError, InterfaceError
+from django.db import DatabaseError, InterfaceError, OperationalError
 
 from mainspring.brokers.database.listeners import BACKSTOP
 from mainspring.brokers.database.store import Connection, Store
 from mainspring.brokers.database.tables import WAITER
+from mainspring.brokers.database.transactions import in_transaction
 from mainspring.exceptions import NotSentYet
 from mainspring.job import ENDS, Job, new_id
 
@@ -53,9 +54,30 @@ class AnnouncedWait:
             self.connection.close()
 
 
+class PolledWait:
+    """A wait that asks again and again, on a connection of its own or, where `is_own` is False, on the caller's."""
+
+    LONGEST = 0.5
+
+    def __init__(self, connection: Connection, *, is_own: bool) -> None:
+        self.connection = connection
+        self._is_own = is_own
+
+    def wait(self, seconds: float) -> None:
+        time.sleep(min(seconds, self.LONGEST))
+
+    def is_late_wake_up(self, error: DatabaseError) -> bool:
+        return False
+
+    def close(self) -> None:
+        if self._is_own:
+            with suppress(DatabaseError, InterfaceError):
+                self.connection.close()
+
+
 def wait_for(connection: Connection, store: Store, id: str, deadline: float, at: int, expires_at: int) -> Job | None:
     """Return the job when it has ended, or as it is at `deadline` on the monotonic clock."""
-    listener = store.listen_for_end(connection, id, at, expires_at)
+    listener = _listen(connection, store, id, at, expires_at)
     try:
         for pause in chain(PAUSES, repeat(BACKSTOP)):
             job = _look(store, listener, id)
@@ -71,6 +93,16 @@ def wait_for(connection: Connection, store: Store, id: str, deadline: float, at:
             " wait for it after the transaction."
         )
     return job
+
+
+def _listen(connection: Connection, store: Store, id: str, at: int, expires_at: int) -> EndListener:
+    try:
+        return store.listen_for_end(connection, id, at, expires_at)
+    except (OperationalError, InterfaceError):
+        if in_transaction(connection):  # which may never see the end
+            raise
+        # A server that has no connection left for us still answers those it has; one that is away says so at once.
+        return PolledWait(connection, is_own=False)
 
 
 def _look(store: Store, listener: EndListener, id: str) -> Job | None:
