@@ -25,7 +25,7 @@ from mainspring.brokers.database.tables import (
     WORKER_COLUMNS,
 )
 from mainspring.brokers.database.transactions import in_transaction
-from mainspring.brokers.database.waiting import AnnouncedWait
+from mainspring.brokers.database.waiting import AnnouncedWait, EndListener, PolledWait
 from mainspring.job import ALONE, ENDS, LIVE, Job
 
 # Channels belong to a database, and a worker who looks in vain loses nothing: one for all aliases will do.
@@ -118,6 +118,7 @@ def _beat(beating: str, queues: str) -> str:
 
 
 class PostgreSQL(Store):
+    _is_deaf: bool | None = None  # is nothing ever heard by LISTEN? None as long as nobody has waited for a job
     is_in = "= ANY(%s)"
     not_in = "<> ALL(%s)"
     for_update = "FOR UPDATE"
@@ -157,13 +158,16 @@ class PostgreSQL(Store):
 
     def listen(self, connection: Connection) -> Listener:
         own = own_connection(connection)
-        if not connection.in_atomic_block and not _can_listen(own, connection):
+        if not in_transaction(connection) and not _can_listen(own, connection):
             own.close()
             return PollingListener()
         return NotifyListener(own)
 
-    def listen_for_end(self, connection: Connection, id: str, at: int, expires_at: int) -> "NotifyWait":
-        return NotifyWait(own_connection(connection), id, at, expires_at)
+    def listen_for_end(self, connection: Connection, id: str, at: int, expires_at: int) -> EndListener:
+        own = own_connection(connection)
+        if self._is_deaf is None and not in_transaction(connection):
+            self._is_deaf = not _can_listen(own, connection)
+        return PolledWait(own, is_own=True) if self._is_deaf else NotifyWait(own, id, at, expires_at)
 
     def settle(self, connection: Connection, jobs: Sequence[Job]) -> set[str]:
         ended = [job for job in jobs if job.state in ENDS]
