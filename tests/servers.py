@@ -28,6 +28,8 @@ import psutil
 
 # The databases of this run as JSON, for child processes: they must find the same server and the same names.
 ENVIRONMENT = "MAINSPRING_TEST_DATABASES"
+# Of which process of pytest-xdist they are: each has a server of its own, which its tests may stop.
+OWNER = "MAINSPRING_TEST_DATABASES_OF"
 NAMES = {"default": "mainspring", "other": "mainspring_other"}
 PREFIX = "mainspring-tests-"
 START_SECONDS = 60
@@ -393,12 +395,13 @@ SETTINGS = {
 
 def databases(vendor):
     """`DATABASES` for the tests: `default` and `other`, two databases of one server. Raise ServerMissing."""
-    if ENVIRONMENT in os.environ:
+    xdist_worker = os.environ.get("PYTEST_XDIST_WORKER", "")
+    if ENVIRONMENT in os.environ and os.environ.get(OWNER, "") == xdist_worker:
         return json.loads(os.environ[ENVIRONMENT])
     if vendor not in SETTINGS:
         raise ValueError(f"MAINSPRING_TEST_DB={vendor!r}: expected one of {', '.join(SETTINGS)}")
     found = {alias: SETTINGS[vendor](name) for alias, name in NAMES.items()}
-    os.environ[ENVIRONMENT] = json.dumps(found)
+    os.environ |= {ENVIRONMENT: json.dumps(found), OWNER: xdist_worker}
     return found
 
 

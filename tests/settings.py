@@ -5,8 +5,10 @@ from typing import Any
 
 import django
 
-from tests import servers
+from tests import servers, wall_clock
 from tests.processes import statements
+
+wall_clock.follow_file()
 
 DATABASE = os.environ.get("MAINSPRING_TEST_DB", "sqlite")
 

@@ -28,20 +28,20 @@ class Clock:
     Tells the time for one broker.
 
     Until the first `sync` it follows the system's clock. From then on it counts on from the store's own time by a
-    clock that nobody sets, so a jump of the system's clock cannot start a deferred job early. Tests move it with
-    `travel`.
+    clock that nobody sets, so a jump of the system's clock cannot start a deferred job early. Processes of one machine
+    can hand the `offset` on. Tests move it with `travel`.
     """
 
     def __init__(self) -> None:
         self._travelled = 0
-        self._synced: tuple[int, int] | None = None
+        # By how many microseconds the store's time is ahead of this machine's time since it was started.
+        self.offset: int | None = None
 
     def moment(self) -> int:
         """Return the time now in microseconds since the epoch."""
-        if self._synced is None:
+        if self.offset is None:
             return time.time_ns() // 1000 + self._travelled
-        store_moment, elapsed_then = self._synced
-        return store_moment + _boottime_us() - elapsed_then + self._travelled
+        return _boottime_us() + self.offset + self._travelled
 
     def elapsed(self) -> float:
         """Return seconds that only ever grow, time spent suspended included; for leases and delays."""
@@ -49,7 +49,7 @@ class Clock:
 
     def sync(self, store_moment: int) -> None:
         """Take the store's time, just read, as the time now."""
-        self._synced = (store_moment, _boottime_us())
+        self.offset = store_moment - _boottime_us()
 
     def travel(self, by: timedelta | float) -> None:
         """Move this clock by a timedelta or a number of seconds."""

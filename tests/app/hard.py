@@ -1,11 +1,14 @@
 """Tasks that misbehave, each in its own way."""
 
 import asyncio
+import contextlib
 import ctypes
+import logging
 import multiprocessing
 import os
 import resource
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -64,6 +67,15 @@ async def block_the_loop():
 
 
 @mainspring.task(timeout=0.5, grace=0.5)
+def hang_in_a_log_handler():
+    """Hold a lock that is taken when logging ends with its process."""
+    began("hang_in_a_log_handler")
+    _kept.append(logging.StreamHandler())
+    _kept[-1].acquire()
+    time.sleep(HOURS)
+
+
+@mainspring.task(timeout=0.5, grace=0.5)
 def hold_the_interpreter():
     """Sit in a C call that does not even let other threads run."""
     began("hold_the_interpreter")
@@ -96,6 +108,12 @@ def exit_at_once():
 
 
 @mainspring.task
+def exit_like_a_stop():
+    """With the code of a process that had to stop before its jobs had ended."""
+    os._exit(75)
+
+
+@mainspring.task
 def crash():
     """Read from where nothing is."""
     ctypes.string_at(0)
@@ -125,6 +143,31 @@ def fork():
 
 
 @mainspring.task
+def start_and_end_programs():
+    """Return how two processes ended that were told to end, one with a program of its own and one without."""
+    program = subprocess.Popen(["sleep", "60"])
+    program.terminate()
+    context = multiprocessing.get_context("fork")
+    lives = context.Event()
+    fork = context.Process(target=lambda: (lives.set(), time.sleep(60)))
+    fork.start()
+    lives.wait(10)
+    fork.terminate()
+    fork.join(10)
+    return [program.wait(10), fork.exitcode]
+
+
+@mainspring.task
+def inherited_files():
+    """Return which open files a program would get that is started without any care."""
+    found = []
+    for fd in range(3, 256):
+        with contextlib.suppress(OSError):
+            found += [fd] if os.get_inheritable(fd) else []
+    return found
+
+
+@mainspring.task
 def close_connection():
     connection.connection.close()
 
@@ -144,6 +187,12 @@ def set_a_signal_handler():
 
 @mainspring.task
 def leave():
+    sys.exit(7)
+
+
+@mainspring.task(timeout=HOURS)
+async def leave_limited():
+    """With a timeout it is an asyncio Task of its own, which lets this out of the loop."""
     sys.exit(7)
 
 
@@ -197,11 +246,11 @@ def leave_threads():
 @mainspring.task
 def grow(megabytes):
     """Occupy memory for as long as the process lives."""
-    _grown.append(bytearray(os.urandom(1)) * (megabytes * 10**6))
+    _kept.append(bytearray(os.urandom(1)) * (megabytes * 10**6))
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
-_grown = []
+_kept = []
 
 
 @mainspring.task
@@ -229,3 +278,11 @@ def note_pid(text):
 def crash_once_only():
     began("crash_once_only")
     os._exit(1)
+
+
+@mainspring.task
+def hold_the_write_lock(seconds):
+    """Write inside a transaction, and take long to end it."""
+    with transaction.atomic():
+        began("hold_the_write_lock")
+        threading.Event().wait(seconds)

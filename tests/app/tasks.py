@@ -148,3 +148,21 @@ def fork_and_die_once():
         os._exit(0)
     Note.objects.create(text=str(pid))
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+@task
+def inherited():
+    """Return what a program that this task starts gets from its process: signals ignored, and descriptors."""
+    ignored = [number.name for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if is_ignored(number)]
+    return [ignored, [fd for fd in range(3, 256) if is_inheritable(fd)]]
+
+
+def is_ignored(number):
+    return signal.getsignal(number) is signal.SIG_IGN
+
+
+def is_inheritable(fd):
+    try:
+        return os.get_inheritable(fd)
+    except OSError:
+        return False

@@ -306,3 +306,12 @@ def test_work_is_done_once_by_many(broker):
 
     assert sorted(ran) == sorted(job.id for job in pushed)
     assert set(jobs.states(broker, pushed)) == {State.SUCCEEDED}
+
+
+def test_a_claim_can_be_told_its_token(broker):
+    """So that whoever did not hear the reply can look for what it took."""
+    jobs.pushed(broker, 2)
+    taken = broker.claim("w1", None, 2, token=77)
+
+    assert {job.token for job in taken} == {77}
+    assert {job.token for job in broker.held_by(["w1"], 10)} == {77}

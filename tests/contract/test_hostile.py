@@ -221,3 +221,19 @@ def test_refused_job_can_be_failed(database_broker):
 
     assert database_broker.settle_each([failed]) == ({job.id}, [])
     assert database_broker.get(job.id).state == State.FAILED
+
+
+@pytest.mark.parametrize(("priority", "due_at"), [(999, -5), (-999, 5), (2**31 - 1, 1), (-(2**31), -(2**63)), (0, -1)])
+def test_a_deferred_row_with_impossible_numbers_falls_due_with_the_others(database_broker, priority, due_at):
+    """It lines up somewhere, and keeps nobody else from lining up."""
+    broker = database_broker
+    odd = jobs.new(broker, run_after=broker.clock.moment() + 1)._replace(
+        state=State.DEFERRED, rank=None, priority=priority, due_at=due_at
+    )
+    good = jobs.new(broker, run_after=broker.clock.moment() + 1_000_000)
+    broker.push([odd, good])
+    broker.clock.travel(2)
+    broker.promote(10)
+
+    assert jobs.states(broker, [odd, good]) == [State.READY, State.READY]
+    assert jobs.ids(broker.claim("w1", None, 10)) == {odd.id, good.id}

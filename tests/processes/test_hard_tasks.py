@@ -1,6 +1,7 @@
 """Tasks that harm the process which runs them: each fails alone."""
 
 import json
+import signal
 
 import pytest
 
@@ -17,6 +18,8 @@ HARMLESS = [
     (hard.deep, "failed", "RecursionError"),
     (hard.return_rubbish, "failed", "TypeError"),
     (hard.raise_unprintable, "failed", "Unprintable"),
+    (hard.stop_the_event_loop, "succeeded", ""),
+    (hard.leave_limited, "failed", "SystemExit"),
     (hard.cancel_itself, "failed", "CancelledError"),
     (hard.set_a_signal_handler, "failed", "ValueError"),
     (hard.raise_from_del, "failed", "AttributeError"),
@@ -47,7 +50,7 @@ def test_what_only_fails_harms_nobody(start_worker, broker):
     assert [child.pid for child in worker.children()] == [first.pid]
 
 
-@pytest.mark.parametrize("task", [hard.exit_at_once, hard.crash])
+@pytest.mark.parametrize("task", [hard.exit_at_once, hard.exit_like_a_stop, hard.crash])
 def test_what_kills_its_process_is_quarantined_and_takes_nobody_along(start_worker, broker, task):
     """Each death is charged to the one who caused it, and the reason can be read."""
     killer = task.enqueue()
@@ -61,6 +64,15 @@ def test_what_kills_its_process_is_quarantined_and_takes_nobody_along(start_work
         job = end_of(result, broker)
         assert job.state == State.SUCCEEDED
         assert job.crashes <= 1
+
+
+def test_what_a_task_starts_can_be_ended_and_holds_nothing(start_worker, broker):
+    """It heeds signals as usual, and has no file of the worker, whose lifeline it would hold."""
+    start_worker()
+    ended = end_of(hard.start_and_end_programs.enqueue(), broker)
+    files = end_of(hard.inherited_files.enqueue(), broker)
+
+    assert (json.loads(ended.result), json.loads(files.result)) == ([-signal.SIGTERM, -signal.SIGTERM], [])
 
 
 def test_a_job_that_crashed_before_runs_alone_in_its_process(start_worker, broker):

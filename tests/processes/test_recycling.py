@@ -37,3 +37,19 @@ def test_nothing_is_lost_and_nothing_runs_twice_while_processes_are_replaced(sta
 
     assert {(job.state, job.attempts, job.crashes, job.interruptions) for job in jobs} == {("succeeded", 1, 0, 0)}
     assert len({job.result for job in jobs}) > 2
+
+
+def test_a_drain_goes_on_in_a_fresh_process(start_worker, broker):
+    """That a process has taken its jobs does not mean that none is ready."""
+    results = [tasks.noop.enqueue() for _ in range(30)]
+
+    assert start_worker("--drain", "--max-jobs", "10").wait() == 0
+    assert {broker.get(result.id).state for result in results} == {State.SUCCEEDED}
+
+
+def test_a_process_is_replaced_while_its_last_job_lasts(start_worker, broker):
+    """Others do not wait for it."""
+    start_worker("--max-jobs", "1")
+    tasks.note_and_hang.enqueue("a")
+
+    assert end_of(tasks.noop.enqueue(), broker).state == State.SUCCEEDED

@@ -139,6 +139,18 @@ def test_a_syntax_error_is_waited_out(project):
     assert project.result(project.enqueue("version")) == "1"
 
 
+def test_a_thread_that_broken_code_has_left_behind_holds_nobody_up(project):
+    """The process ends all the same, and the next one starts when the code is right."""
+    project.write(
+        "shop/models.py", "import threading\nthreading.Thread(target=threading.Event().wait).start()\n1 / 0\n"
+    )
+    worker = project.start("--reload")
+    worker.wait_for_line("ZeroDivisionError")
+    worker.wait_for_line("Waiting for a change of the code")
+    project.write("shop/models.py", "")
+    worker.wait_for_line("is ready")
+
+
 def test_broken_settings_are_waited_out(project):
     """Also when the supervisor itself cannot start."""
     project.write("reload_settings.py", SETTINGS + "broken(\n")

@@ -31,7 +31,7 @@ def test_a_job_that_lasts_too_long_is_interrupted(start_worker, broker, task):
     assert "another takes its place" not in worker.output
 
 
-@pytest.mark.parametrize("task", [hard.sleep_through, hard.swallow, hard.block_the_loop])
+@pytest.mark.parametrize("task", [hard.sleep_through, hard.swallow, hard.block_the_loop, hard.hang_in_a_log_handler])
 def test_a_job_that_takes_no_notice_is_failed_and_its_process_replaced(start_worker, broker, task):
     """The row says what happened and where the code stood; another process has taken over."""
     late = task.enqueue()

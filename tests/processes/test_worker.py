@@ -1,7 +1,10 @@
 """The worker command, from start to stop, in real processes."""
 
+import json
 import os
 import signal
+
+import pytest
 
 from mainspring.job import State
 from tests.app import tasks
@@ -26,6 +29,39 @@ def test_drain_ends_when_nothing_is_ready(start_worker, broker):
     assert worker.wait() == 0, worker.output
     assert {broker.get(result.id).state for result in results} == {State.SUCCEEDED}
     assert broker.workers() == []
+
+
+def test_what_a_task_starts_inherits_nothing_of_the_worker(start_worker, broker):
+    """It can be terminated, and cannot make its worker look alive."""
+    result = tasks.inherited.enqueue()
+    start_worker("--drain").wait()
+
+    assert json.loads(end_of(result, broker).result) == [[], []]
+
+
+def test_max_jobs_does_not_end_a_drain(start_worker, broker):
+    """A process that has had enough is replaced until nothing is ready."""
+    results = [tasks.noop.enqueue() for _ in range(30)]
+
+    assert start_worker("--max-jobs", "10", "--drain").wait() == 0
+    assert {broker.get(result.id).state for result in results} == {State.SUCCEEDED}
+
+
+@pytest.mark.parametrize(
+    ("flags", "others", "own"),
+    [
+        (["--threads", "1", "--async", "0"], tasks.async_noop, tasks.noop),
+        (["--threads", "0", "--async", "1"], tasks.noop, tasks.async_noop),
+    ],
+)
+def test_a_kind_of_tasks_without_room_is_left_to_other_workers(start_worker, broker, flags, others, own):
+    """Jobs that this worker can never run are passed over, and hide nothing that stands behind them."""
+    left = [others.enqueue() for _ in range(20)]
+    mine = [own.enqueue() for _ in range(3)]
+
+    assert start_worker("--drain", *flags).wait() == 0
+    assert {broker.get(result.id).state for result in mine} == {State.SUCCEEDED}
+    assert {broker.get(result.id).state for result in left} == {State.READY}
 
 
 def test_max_idle_ends_an_idle_worker(start_worker):
@@ -205,10 +241,9 @@ def test_an_unknown_task_waits_and_slows_nobody(start_worker, broker):
 
 def test_a_retry_comes_at_its_time(start_worker, broker):
     """The supervisor learns of it at once, however far the next heartbeat is."""
-    result = tasks.succeed_at_third.enqueue()
-    start_worker()
+    start_worker().wait_for_line("is ready")
 
-    job = end_of(result, broker, timeout=10)
+    job = end_of(tasks.succeed_at_third.enqueue(), broker, timeout=4)
     assert (job.state, job.attempts, job.result) == (State.SUCCEEDED, 3, "3")
 
 

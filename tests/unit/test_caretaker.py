@@ -26,8 +26,8 @@ class Crew:
     def infos(self):
         return [WorkerInfo(id) for id in self.worker_ids]
 
-    def trust_until(self, moment):
-        self.trusted_until = moment
+    def trust_until(self, moment, clock_offset):
+        self.trusted_until, self.clock_offset = moment, clock_offset
 
     def are_running_jobs(self):
         return self.is_running
@@ -114,6 +114,7 @@ def test_a_beat_renews_the_trust_of_the_processes_in_themselves(broker, make, cr
     make(rescue_after=20).tick()
 
     assert before + 10 <= crew.trusted_until <= broker.clock.elapsed() + 10
+    assert crew.clock_offset == (broker.clock.offset or 0)
     assert (crew.wakes, crew.sweeps) == (1, 1)
 
 

@@ -43,8 +43,20 @@ def test_a_slot_is_used_again(memory):
 
 
 def test_trust_is_passed_on_and_nothing_else_changes(memory):
-    """The supervisor writes until when, the child reads it; the machine stays."""
-    memory.trust_until(1234.5)
+    """The supervisor writes until when, and the store's time; the child reads it; the machine stays."""
+    memory.trust_until(1234.5, -17)
 
-    assert memory.trusted_until() == 1234.5
+    assert (memory.trusted_until(), memory.clock_offset()) == (1234.5, -17)
     assert SharedMemory.machine_of(memory.fd) == b"here"
+
+
+def test_memory_that_is_closed_again_closes_nobody_elses_file(memory, tmp_path):
+    """A fork closes it, and so does a fork of that, where the number may be another file's by then."""
+    fd = memory.fd
+    memory.close()
+    other = os.open(tmp_path / "other", os.O_RDWR | os.O_CREAT)
+    assert other == fd
+    memory.close()
+
+    os.write(other, b"open")
+    os.close(other)

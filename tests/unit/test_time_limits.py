@@ -202,6 +202,58 @@ def test_an_interruption_never_reaches_what_follows(bench):
     assert bench.given_up == []
 
 
+def test_an_interruption_that_strikes_while_it_is_disarmed_is_one(bench):
+    """The code has ended into it, so that its connections are dropped; the error says which limit it was."""
+    job, run = bench.begin(ask)
+
+    def disarm():
+        raise TimeLimitExceeded
+
+    run.disarm = disarm
+    bench.execution._prepare = lambda job, task: (task.func, [], {})
+    ran = bench.execution.run(job, ask, run)
+
+    assert run.is_late
+    assert "longer than its timeout of 30 s" in bench.errors(ran.job)[0][1]
+
+
+def limited(**limits):
+    """A run that is about to be interrupted, and soon after given up."""
+    job = machine.new_job(task_path="a.b", arguments="{}", queue_name="default", priority=0, at=0)
+    run = Run(job, spin, 0, **{"timeout": 0.0, "grace": 0.0} | limits)
+    run.arm()
+    return run
+
+
+def test_a_slot_is_not_used_again_before_its_run_has_been_given_up():
+    """What is noted about the hung job would otherwise be noted about the next one."""
+    begun, go, ends = threading.Event(), threading.Event(), []
+    limits = TimeLimits(lambda run: begun.set() or go.wait(LONG))
+    run = limited()
+    limits.begin(run)
+    assert begun.wait(LONG)
+    ending = threading.Thread(target=lambda: ends.append(limits.end(run)))
+    ending.start()
+    ending.join(0.1)
+    assert ends == []
+    go.set()
+    ending.join(LONG)
+
+    assert ends == [False]
+
+
+def test_an_error_in_giving_one_up_leaves_the_others_in_force(caplog):
+    """The supervisor ends such a process if it must."""
+    limits, interrupted = TimeLimits(lambda run: 1 / 0), threading.Event()
+    first, second = limited(), limited(timeout=0.1, grace=LONG)
+    second.interrupt = interrupted.set
+    for run in (first, second):
+        limits.begin(run)
+
+    assert interrupted.wait(LONG)
+    assert limits.end(first) is False
+
+
 def test_a_second_thread_is_watched_while_the_first_still_runs():
     """The one whose time is up first is interrupted first, whoever began first."""
     bench = Bench()

@@ -126,6 +126,7 @@ class Broker(ABC):
         skip_tasks: Collection[str] = (),
         *,
         alone: bool = False,
+        token: int | None = None,
     ) -> list[Job]:
         """
         Take up to `limit` ready jobs for `worker_id`, highest priority first, oldest first, and return them.

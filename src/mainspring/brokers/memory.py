@@ -55,8 +55,9 @@ class MemoryBroker(Broker):
         skip_tasks: Collection[str] = (),
         *,
         alone: bool = False,
+        token: int | None = None,
     ) -> list[Job]:
-        token, at = machine.new_token(), self.clock.moment()
+        token, at = token or machine.new_token(), self.clock.moment()
         with self._changed:
             ready = [
                 job

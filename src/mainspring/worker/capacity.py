@@ -42,11 +42,11 @@ class Capacity:
         return self._coroutines if task_path in self._tasks.async_paths else self._threads
 
     def tasks_of(self, pools: Collection[Pool]) -> set[str]:
-        """Return the tasks that would need one of these pools; in time this leaves only the other kind."""
+        """Return the tasks for which only one of these pools, or none at all, would do: they are left to others."""
         paths: set[str] = set()
-        if self._threads in pools:
+        if self._threads is None or self._threads in pools:
             paths |= self._tasks.sync_paths
-        if self._coroutines in pools:
+        if self._coroutines is None or self._coroutines in pools:
             paths |= self._tasks.async_paths
         return paths
 

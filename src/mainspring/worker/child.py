@@ -9,7 +9,8 @@ import sys
 import threading
 import traceback
 from collections.abc import Sequence
-from typing import Any
+from functools import partial
+from typing import Any, NoReturn
 
 from mainspring.worker.channel import Channel
 from mainspring.worker.files import files_of, loaded_files, watched_folders
@@ -17,10 +18,13 @@ from mainspring.worker.shared_memory import SharedMemory
 
 logger = logging.getLogger("mainspring.worker")
 
+GRACE = 0.5  # seconds for what should take no time, before the process ends all the same
+
 EXIT_DONE = 0
 EXIT_BROKEN = 70
 EXIT_CUT_OFF = 75  # it stopped in time, but jobs were still running
 
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 # A handler in C: it answers also while a task holds the interpreter.
 STACK_SIGNAL = getattr(signal, "SIGRTMIN", signal.SIGUSR2) + (6 if hasattr(signal, "SIGRTMIN") else 0)
 
@@ -45,29 +49,31 @@ class ChildReports:
         self._channel.send(deferred=due_at)
 
     def retiring(self, reason: str) -> None:
-        self._channel.send(retiring=reason)
+        self._channel.send_all(retiring=reason)
 
     def is_trusted(self) -> bool:
         return bool(self._elapsed() < self._memory.trusted_until())
+
+    def set_clock(self, clock: Any) -> None:
+        clock.offset = self._memory.clock_offset()
 
 
 def main(arguments: Sequence[str]) -> None:
     """Run as `python -m mainspring.worker.child PLAN WORKER_ID DESCRIPTORS`, the last a list with commas."""
     text, worker_id, descriptors = arguments
     channel_fd, memory_fd, stack_fd = map(int, descriptors.split(","))
-    # The terminal's Ctrl-C, its end and a service manager's TERM are the supervisor's business; it tells us.
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)
+    for descriptor in (channel_fd, memory_fd, stack_fd):
+        os.set_inheritable(descriptor, False)  # what a task starts must not make this process look alive
+    _leave_signals_to_the_supervisor()
     faulthandler.register(STACK_SIGNAL, file=stack_fd, all_threads=True)
     memory = SharedMemory(memory_fd)
-    # What a task forks must not make this process look alive.
-    os.register_at_fork(after_in_child=memory.close)
+    os.register_at_fork(after_in_child=partial(_become_a_process_of_its_own, memory))
     channel = Channel(socket.socket(fileno=channel_fd))
     try:
         Child(text, worker_id, channel, memory).live()
     except BaseException as error:
         _say_what_is_broken(channel, error)
-        raise
+        _end_process(EXIT_BROKEN)
 
 
 class Child:
@@ -90,19 +96,26 @@ class Child:
         self._sweeping: threading.Thread | None = None
 
     def live(self) -> None:
-        """Work, and do what the supervisor says; this never returns."""
+        """Work, and do what the supervisor says until it has died; this never returns."""
         threading.Thread(target=self._work, name="mainspring-worker", daemon=True).start()
         self._report_files()
-        self._channel.send(ready=True)
+        self._channel.send_all(ready=True)
         while self._channel.is_open:
             for message in self._channel.receive():
                 self._obey(message)
-        from mainspring.worker.watch import TRUST
+        self._finish_alone()
 
-        # The supervisor has died: finish as if it had said stop, and before anybody can take this process for dead.
-        options = self._plan.options
-        self._worker.stop(min(options.shutdown_timeout, options.rescue_after * TRUST))
-        threading.Event().wait()  # `_work` ends the process
+    def time_without_supervisor(self) -> float:
+        """Return how many seconds are left to finish in, before anybody can take this process for dead."""
+        trusted: float = self._memory.trusted_until() - self._worker.broker.clock.elapsed()
+        return min(self._plan.options.shutdown_timeout, max(trusted, 0.0))
+
+    def _finish_alone(self) -> None:
+        """The supervisor has died: finish as if it had said stop, and end like one that nobody is left to kill."""
+        within = self.time_without_supervisor()
+        self._worker.stop(within)
+        threading.Event().wait(within + GRACE)
+        _end_process(EXIT_CUT_OFF)
 
     def _make_worker(self, worker_id: str) -> Any:
         from mainspring.compat import task_backends
@@ -123,15 +136,11 @@ class Child:
         code = EXIT_BROKEN
         try:
             code = EXIT_DONE if self._worker.run() else EXIT_CUT_OFF
-            self._channel.send(over=True, has_run_any=self._worker.has_run_any)
+            self._channel.send_all(over=True, has_run_any=self._worker.has_run_any)
         except BaseException:
             logger.exception("The worker process met an error of its own and ends; its jobs go back.")
         finally:
-            # Not sys.exit: threads that hang, and whatever tasks have left behind, must not hold the process.
-            logging.shutdown()
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(code)
+            _end_process(code)
 
     def _obey(self, message: dict[str, Any]) -> None:
         if "wake" in message:
@@ -145,7 +154,7 @@ class Child:
         if "sweep" in message:
             self._start_sweep()
         if "stack" in message:
-            self._channel.send(question=message["question"], answer=self._worker.stack_of(message["stack"]))
+            self._channel.send_all(question=message["question"], answer=self._worker.stack_of(message["stack"]))
         if "files" in message:
             self._report_files()
 
@@ -179,9 +188,43 @@ class Child:
             connections.close_all()
 
 
+def _leave_signals_to_the_supervisor() -> None:
+    """Heed neither the terminal's Ctrl-C and end nor a service manager's TERM: the supervisor does, and tells us."""
+    for number in SIGNALS:
+        # Not SIG_IGN, which every program that a task starts would inherit: nothing but KILL would end it.
+        signal.signal(number, lambda number, frame: None)
+        signal.siginterrupt(number, False)
+
+
+def _become_a_process_of_its_own(memory: SharedMemory) -> None:
+    """In a fork that a task has made: it ends when it is told to, and does not make the worker look alive."""
+    memory.close()
+    for number in SIGNALS:
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+
+
 def _say_what_is_broken(channel: Channel, error: BaseException) -> None:
+    traceback.print_exception(error)
     text = "".join(traceback.format_exception_only(error)).strip()
     channel.send_all(broken=text, files=[*files_of(error), *loaded_files()], folders=[])
+
+
+def _end_process(code: int) -> NoReturn:
+    """
+    End at once: neither threads that hang nor whatever tasks have left behind may hold the process.
+
+    Flushing takes locks, and one of those threads may have hung while it held one.
+    """
+    flushing = threading.Thread(target=_flush, daemon=True)
+    flushing.start()
+    flushing.join(GRACE)
+    os._exit(code)
+
+
+def _flush() -> None:
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
 
 
 if __name__ == "__main__":

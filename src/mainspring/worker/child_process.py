@@ -148,8 +148,10 @@ class ChildProcess:
 
         While the worker stops, a KILL is a service manager's impatience and no fault of the job.
         """
-        was_impatience = self._is_stopping and self._process.returncode == -signal.SIGKILL
-        was_killed = self._was_killed or was_impatience or self._process.returncode == EXIT_CUT_OFF
+        code = self._process.returncode
+        was_impatience = self._is_stopping and code == -signal.SIGKILL
+        was_cut_off = self.is_over and code == EXIT_CUT_OFF  # which a task can exit with too
+        was_killed = self._was_killed or was_impatience or was_cut_off
         return Death(
             worker_id=self.worker_id,
             started=self.memory.started(),

@@ -52,6 +52,7 @@ class Children:
         self._alone_at = 0.0  # no process for the jobs that run alone before this
         self._is_stopping = False
         self._outgoing: list[ChildProcess] = []  # to retire once another is ready in its place
+        self._unannounced: list[str] = []  # the ids of jobs that ended here, until somebody can announce them
         self._hops = 0
         self._next = 0
         self._replaced_largest_at = self._looked_for_overrun_at = 0.0
@@ -71,10 +72,15 @@ class Children:
         """Start what is missing; with `has_alone` also a process for the jobs that run alone."""
         if self._is_stopping or self.is_held_back or self.next_start() > 0:
             return
-        for _ in range(self._missing()):
-            self._start(self._plan)
-        if self.needs_alone(has_alone) and not any(child.plan.is_alone for child in self._all):
-            self._start(self._plan.alone())
+        try:
+            for _ in range(self._missing()):
+                self._start(self._plan)
+            if self.needs_alone(has_alone) and not any(child.plan.is_alone for child in self._all):
+                self._start(self._plan.alone())
+        except OSError as error:  # the system is short of processes, files or space
+            self._failed_starts += 1
+            delay = self._put_off_starts()
+            logger.error("A process cannot be started; it is tried again in %.0f s: %s", delay, error)
 
     def needs_alone(self, has_alone: bool) -> bool:
         """Is a process needed for the jobs that run alone? Not soon again when the last one could run none of them."""
@@ -94,7 +100,13 @@ class Children:
 
     def _start(self, plan: Plan) -> None:
         worker_id = new_worker_id()
-        child = ChildProcess.start(plan, worker_id, self._lifelines.create(worker_id, plan.slots))
+        memory = self._lifelines.create(worker_id, plan.slots)
+        try:
+            child = ChildProcess.start(plan, worker_id, memory)
+        except OSError:
+            memory.close()
+            self._lifelines.remove(worker_id)
+            raise
         self._all.append(child)
         self._selector.register(child.channel, selectors.EVENT_READ, child)
         self._on_start(child.info)
@@ -114,10 +126,10 @@ class Children:
         if "ready" in message:
             logger.info("Worker process %d is ready%s.", child.pid, " for jobs that run alone" * child.plan.is_alone)
             self._failed_starts = 0
-            if self._outgoing:
-                self._outgoing.pop(0).retire()
+            self._retire_outgoing()
+            self._pass_on_announcements()
         if "retiring" in message:
-            logger.warning("Worker process %d %s; another takes its place.", child.pid, message["retiring"])
+            logger.info("Worker process %d %s; another takes its place.", child.pid, message["retiring"])
             child.is_retiring = True
         if "broken" in message:
             logger.error("Worker process %d cannot load the code: %s", child.pid, message["broken"])
@@ -130,26 +142,35 @@ class Children:
     def _serving(self) -> list[ChildProcess]:
         return [child for child in self._all if child.is_ready and not child.is_retiring]
 
+    def _crew(self) -> list[ChildProcess]:
+        """Return who can do something for all: not where a job runs alone, which would be blamed for a crash."""
+        return [child for child in self._serving() if not child.plan.is_alone]
+
     def wake(self) -> None:
         """Wake one child; one that has no room for more passes the word on, once round."""
         self._hops = len(self._all) - 1
         self._wake_next()
 
     def _wake_next(self, besides: ChildProcess | None = None) -> None:
-        ready = [child for child in self._serving() if child is not besides and not child.plan.is_alone]
+        ready = [child for child in self._crew() if child is not besides]
         if ready:
             self._next = (self._next + 1) % len(ready)
             ready[self._next].channel.send(wake=True)
 
     def announce(self, ids: Collection[str]) -> None:
-        """Have a child send the signals for jobs that ended here: their receivers are the project's code."""
-        for child in self._serving()[:1]:
-            child.channel.send(ended=list(ids))
+        """Have a child send the signals for jobs that ended here, as soon as one can: receivers are project code."""
+        self._unannounced += ids
+        self._pass_on_announcements()
+
+    def _pass_on_announcements(self) -> None:
+        if self._unannounced and any(child.channel.send(ended=self._unannounced) for child in self._crew()[:1]):
+            self._unannounced = []
 
     def sweep(self) -> None:
         """Have a child sweep the outbox: it lies in databases that may answer late, or never."""
-        for child in self._serving()[:1]:
+        for child in self._crew()[:1]:
             child.channel.send(sweep=True)
+        self._pass_on_announcements()
 
     def list_files(self) -> None:
         """Have the children say which files they have loaded by now."""
@@ -166,10 +187,10 @@ class Children:
     def are_running_jobs(self) -> bool:
         return any(child.memory.is_busy() for child in self._all)
 
-    def trust_until(self, moment: float) -> None:
-        """Tell the children until when others surely take them for alive."""
+    def trust_until(self, moment: float, clock_offset: int) -> None:
+        """Tell the children until when others surely take them for alive, and the store's time."""
         for child in self._all:
-            child.memory.trust_until(moment)
+            child.memory.trust_until(moment, clock_offset)
 
     # Ending and replacing.
 
@@ -178,22 +199,28 @@ class Children:
         for child in [child for child in self._all if child.has_ended()]:
             # What it said last may not have been read yet. No end of the line need follow: what a task has forked
             # may hold the other side open.
-            if child.channel.is_open:
+            if self._is_heard(child):
                 self.hear(child)
             self._all.remove(child)
-            if child.channel.is_open:
+            if self._is_heard(child):
                 self._selector.unregister(child.channel)
             self._on_death(child.death())
             child.close()
             self._plan_replacement(child)
 
+    def _is_heard(self, child: ChildProcess) -> bool:
+        # Not whether the line is open: a message that could not be sent closes it too.
+        return child.channel in self._selector.get_map()
+
     def _plan_replacement(self, child: ChildProcess) -> None:
-        if child in self._outgoing:
-            self._outgoing.remove(child)
+        was_outgoing = child in self._outgoing
+        self._outgoing = [other for other in self._outgoing if other is not child]
         if self._is_stopping or child.is_retiring:
             return
         if child.is_over:
             self._take_leave_of(child)
+            return
+        if was_outgoing:
             return
         if self._outgoing and not child.is_ready:
             logger.error("The new code does not start; the processes that run go on with the old one.")
@@ -204,9 +231,14 @@ class Children:
             self.is_held_back = True
             return
         self._failed_starts = 0 if child.age() >= STEADY_AFTER else self._failed_starts + 1
-        delay = RESTART_DELAYS[min(self._failed_starts, len(RESTART_DELAYS) - 1)]
+        delay = self._put_off_starts()
         logger.error("Worker process %d %s; another starts in %.0f s.", child.pid, child.how_it_ended(), delay)
+
+    def _put_off_starts(self) -> float:
+        """Start nothing for a while, the longer the more starts have failed; return for how many seconds."""
+        delay = RESTART_DELAYS[min(self._failed_starts, len(RESTART_DELAYS) - 1)]
         self._starts_at = time.monotonic() + delay
+        return delay
 
     def _take_leave_of(self, child: ChildProcess) -> None:
         """Take note of a child that ended because there was nothing more for it to do."""
@@ -242,15 +274,32 @@ class Children:
 
     def roll(self) -> None:
         """Replace every process by one with the code as it is now; each goes on until another is ready."""
-        self._outgoing = self._serving()
+        self._start_anew()
+        for child in self._all:
+            if child.plan.is_alone and not child.is_retiring:
+                child.retire()  # another is started when there is something for it to do
+        self._outgoing = [child for child in self._all if not child.is_retiring]
+
+    def _retire_outgoing(self) -> None:
+        """Retire as many of the old processes as others are ready in their place."""
+        others = [child for child in self._crew() if child not in self._outgoing]
+        ready = [child for child in self._outgoing if child.is_ready]
+        too_many = len(ready) + len(others) - self._wanted
+        for child in self._outgoing if len(others) >= self._wanted else ready[: max(too_many, 0)]:
+            child.retire()
+        self._outgoing = [child for child in self._outgoing if not child.is_retiring]
 
     def reload(self) -> None:
         """Replace every process by one with the code as it is now: the old code claims no more jobs."""
-        self.is_held_back = False
-        self._starts_at, self._failed_starts = 0.0, 0
+        self._start_anew()
         for child in self._all:
             if not child.is_retiring:
                 child.retire()
+
+    def _start_anew(self) -> None:
+        """The code is another now: what failed before may succeed."""
+        self.is_held_back = False
+        self._starts_at, self._failed_starts = 0.0, 0
 
     def stop(self, within: float) -> None:
         """Start nothing more, and let what runs finish within so many seconds."""

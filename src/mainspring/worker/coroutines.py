@@ -38,6 +38,7 @@ class Coroutines:
         self._standstill = Standstill()
         self._running: set[asyncio.Task[None]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._is_stopping = False
         self._asked_at: float | None = None
         self._orm_threads = [OrmThread(number) for number in range(max(threads, 1))]
 
@@ -81,14 +82,25 @@ class Coroutines:
 
     def stop(self) -> None:
         """End the loop; what still runs on it is abandoned."""
+        self._is_stopping = True
         if self._loop is not None:
             self._loop.call_soon_threadsafe(self._loop.stop)
 
     def _running_loop(self) -> asyncio.AbstractEventLoop:
         if self._loop is None:
             self._loop = asyncio.new_event_loop()
-            threading.Thread(target=self._loop.run_forever, name="mainspring-loop", daemon=True).start()
+            threading.Thread(
+                target=self._keep_running, args=(self._loop,), name="mainspring-loop", daemon=True
+            ).start()
         return self._loop
+
+    def _keep_running(self, loop: asyncio.AbstractEventLoop) -> None:
+        # A task may stop the loop, and asyncio lets the SystemExit of a Task out of it: neither ends the others.
+        while not self._is_stopping:
+            try:
+                loop.run_forever()
+            except BaseException:
+                logger.exception("An async task would have ended the event loop, which goes on.")
 
     def _start_waiting(self) -> None:
         while self._slots:

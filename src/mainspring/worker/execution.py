@@ -126,7 +126,9 @@ class Execution:
         run.thread_id = threading.get_ident()
         run.interrupt = partial(interrupt_thread, run.thread_id)
         self._limits.begin(run)
-        # An interruption can come in any line from `arm` to the end of `settle_interruption`, and nowhere else.
+        # An interruption can come in any line from `arm` to the end of `settle_interruption`, and nowhere else. One
+        # that comes in the very line that disarms has left nothing to settle.
+        run.is_late = True
         try:
             run.arm()
             return call()

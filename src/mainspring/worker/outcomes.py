@@ -8,7 +8,6 @@ from mainspring.brokers.base import Broker
 from mainspring.conf import Options
 from mainspring.exceptions import BrokerUnavailable
 from mainspring.worker.execution import Execution, Ran
-from mainspring.worker.held import Held
 from mainspring.worker.rows import pop_all
 
 logger = logging.getLogger("mainspring.worker")
@@ -23,13 +22,10 @@ class Outcomes:
     outcome to look after, and when there are enough for a batch.
     """
 
-    def __init__(
-        self, broker: Broker, options: Options, execution: Execution, held: Held, notice: Callable[[], None]
-    ) -> None:
+    def __init__(self, broker: Broker, options: Options, execution: Execution, notice: Callable[[], None]) -> None:
         self._broker = broker
         self._options = options
         self._execution = execution
-        self._held = held
         self._notice = notice
         self._waiting: deque[Ran] = deque()
         self._since = 0.0
@@ -74,7 +70,6 @@ class Outcomes:
         self._waiting.extend(
             self._execution.refused(ran, reasons[ran.job.id]) for ran in rans if ran.job.id in reasons
         )
-        self._held.settled(ran.job for ran in rans if ran.job.id not in reasons)
         for ran in rans:
             if ran.job.id not in accepted and ran.job.id not in reasons:
                 logger.warning(

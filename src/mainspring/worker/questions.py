@@ -5,7 +5,7 @@ import time
 from dataclasses import dataclass
 
 from mainspring.brokers.base import Broker, Question
-from mainspring.exceptions import BrokerUnavailable
+from mainspring.exceptions import BrokerRefused, BrokerUnavailable
 from mainspring.worker.child_process import ChildProcess, stack_of_thread
 from mainspring.worker.children import Children
 
@@ -74,5 +74,5 @@ class Questions:
     def _answer(self, id: str, text: str) -> None:
         try:
             self._broker.answer(id, text)
-        except BrokerUnavailable as error:
+        except (BrokerUnavailable, BrokerRefused) as error:
             logger.warning("The answer to a question could not be stored: %s", error)

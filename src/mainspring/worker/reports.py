@@ -2,6 +2,8 @@
 
 from typing import Protocol
 
+from mainspring.clock import Clock
+
 
 class Reports(Protocol):
     """Hears from a worker; every method may be called from any thread and must be quick."""
@@ -31,6 +33,9 @@ class Reports(Protocol):
     def is_trusted(self) -> bool:
         """Do others surely take this worker for alive?"""
 
+    def set_clock(self, clock: Clock) -> None:
+        """Set a clock by the store's time, as far as it is known."""
+
 
 class NoReports:
     """Nobody looks after this worker."""
@@ -43,3 +48,5 @@ class NoReports:
     def retiring(self, reason: str) -> None: ...
     def is_trusted(self) -> bool:
         return True
+
+    def set_clock(self, clock: Clock) -> None: ...

@@ -32,6 +32,7 @@ class Place(NamedTuple):
     job_id: str
     thread_id: int
     task: "asyncio.Future[Any] | None"
+    run: Run | None
 
 
 class Runs:
@@ -96,10 +97,9 @@ class Runs:
 
     def stack_of(self, job_id: str) -> str | None:
         """Return where the code of a job stands, None if it does not run here."""
-        for slot, place in list(self._places.items()):
+        for place in list(self._places.values()):
             if place.job_id == job_id:
-                run = self._limits.run_in(slot)
-                future = run.future if run is not None and run.job.id == job_id else None
+                future = None if place.run is None else place.run.future
                 return stack_of(place.thread_id, future or place.task)
         return None
 
@@ -113,22 +113,21 @@ class Runs:
     def _begin(self, claimed: Claimed, slot: int, task: "asyncio.Future[Any] | None") -> Run | None:
         job, thread_id = claimed.job, threading.get_ident()
         run = self._execution.limited(job, claimed.task, slot)
-        self._places[slot] = Place(job.id, thread_id, task)
+        self._places[slot] = Place(job.id, thread_id, task, run)
         self._title.show_job(job)
         self._reports.started(slot, job.id, 0.0 if run is None else run.gives_up_at, thread_id)
         return run
 
     def _end(self, claimed: Claimed, slot: int, run: Run | None, ran: Ran) -> None:
+        is_given_up = run is not None and not self._limits.end(run)
         self._reports.ended(slot)
         self._places.pop(slot, None)
-        if run is not None:
-            self._limits.end(run)
-            if not run.conclude():
-                self.hung.discard(slot)
-                logger.warning(
-                    "The code of job %s (%s) has come to its end after the job had been given up.",
-                    claimed.job.id,
-                    claimed.job.task_path,
-                )
-                return
-        self._outcomes.add(ran)
+        if not is_given_up:
+            self._outcomes.add(ran)
+            return
+        self.hung.discard(slot)
+        logger.warning(
+            "The code of job %s (%s) has come to its end after the job had been given up.",
+            claimed.job.id,
+            claimed.job.task_path,
+        )

@@ -5,8 +5,10 @@ import os
 import struct
 from typing import NamedTuple
 
-# Until when the child is known to live, on CLOCK_BOOTTIME, and the machine that both run on.
-HEADER = struct.Struct("d40s")
+# Until when the child is known to live, on CLOCK_BOOTTIME; by how much the store's clock is ahead of that, in
+# microseconds; the machine that both run on.
+HEADER = struct.Struct("dq40s")
+BEAT = struct.Struct("dq")
 SLOT = struct.Struct("40sdQ")  # the job's id, the moment on the monotonic clock that ends its patience, the thread
 
 
@@ -35,14 +37,14 @@ class SharedMemory:
         """Give an empty file the size for so many slots; pass its `fd` to the child."""
         os.ftruncate(fd, HEADER.size + slots * SLOT.size)
         memory = cls(fd)
-        HEADER.pack_into(memory._memory, 0, 0.0, machine)
+        HEADER.pack_into(memory._memory, 0, 0.0, 0, machine)
         return memory
 
     @staticmethod
     def machine_of(fd: int) -> bytes:
         """Return the machine that a file of another process is from."""
         header = os.pread(fd, HEADER.size, 0)
-        return bytes(HEADER.unpack(header)[1]).rstrip(b"\0") if len(header) == HEADER.size else b""
+        return bytes(HEADER.unpack(header)[2]).rstrip(b"\0") if len(header) == HEADER.size else b""
 
     @staticmethod
     def started_in(fd: int) -> frozenset[str]:
@@ -61,11 +63,17 @@ class SharedMemory:
 
     def trusted_until(self) -> float:
         """Return the moment of CLOCK_BOOTTIME until which others surely take the child for alive."""
-        return float(HEADER.unpack_from(self._memory)[0])
+        return float(BEAT.unpack_from(self._memory)[0])
+
+    def clock_offset(self) -> int:
+        """Return the offset of a Clock that shows the store's time; it is right from the first trust on."""
+        return int(BEAT.unpack_from(self._memory)[1])
 
     # For the supervisor.
 
-    def trust_until(self, moment: float) -> None:
+    def trust_until(self, moment: float, clock_offset: int) -> None:
+        """Pass on what the last beat has shown."""
+        struct.pack_into("q", self._memory, 8, clock_offset)
         struct.pack_into("d", self._memory, 0, moment)
 
     def is_busy(self) -> bool:
@@ -81,8 +89,12 @@ class SharedMemory:
         return frozenset(running.job_id for running in self.running())
 
     def close(self) -> None:
+        """Give it back; to call this again does nothing."""
         self._memory.close()
-        os.close(self.fd)
+        if self.fd >= 0:
+            # Not later: a fork of a fork closes it again, and the number may be another file's by then.
+            fd, self.fd = self.fd, -1
+            os.close(fd)
 
 
 def _running(content: bytes) -> list[Running]:

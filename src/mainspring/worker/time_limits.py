@@ -38,7 +38,7 @@ class Run:
         self.future: asyncio.Future[object] | None = None  # of an async run
         self.was_interrupted = False  # the interruption has been sent
         self.is_late = False  # its code has ended, after an interruption or into one
-        self.is_given_up = False
+        self.is_given_up = False  # and all that belongs to this has been done
         self._interruptible: list[None] = []
         self._outcomes = [None]
 
@@ -68,27 +68,31 @@ class TimeLimits:
 
     def __init__(self, on_given_up: Callable[[Run], None]) -> None:
         self._on_given_up = on_given_up
-        self._runs: dict[int, Run] = {}
+        self._runs: set[Run] = set()
         self._changed = threading.Condition()
         self._wakes_at = -math.inf
         self._thread: threading.Thread | None = None
 
     def begin(self, run: Run) -> None:
         """Watch this run; nothing happens to it before it is armed."""
-        self._runs[run.slot] = run
+        self._runs.add(run)
         if run.ends_at < self._wakes_at or self._thread is None:
             with self._changed:
                 self._start_thread()
                 self._changed.notify()
 
-    def end(self, run: Run) -> None:
-        """Watch this run no longer."""
-        if self._runs.get(run.slot) is run:
-            del self._runs[run.slot]
+    def end(self, run: Run) -> bool:
+        """
+        Watch a run no longer whose code has ended; return True if its outcome is the caller's to write.
 
-    def run_in(self, slot: int) -> Run | None:
-        """Return the run that is watched in this slot."""
-        return self._runs.get(slot)
+        Otherwise it has been given up, and whoever did that is done: its slot can be used again.
+        """
+        self._runs.discard(run)
+        if run.conclude():
+            return True
+        while not run.is_given_up:
+            time.sleep(SOON)
+        return False
 
     def _start_thread(self) -> None:
         if self._thread is None:
@@ -98,12 +102,15 @@ class TimeLimits:
     def _watch(self) -> None:
         while True:
             now = time.monotonic()
-            for run in list(self._runs.values()):
-                self._enforce(run, now)
+            for run in list(self._runs):
+                try:
+                    self._enforce(run, now)
+                except Exception:  # its loop is closed, say; the supervisor ends the process if nothing else does
+                    logger.exception("The time limit of job %s could not be enforced.", run.job.id)
             with self._changed:
                 # First this: who begins a run after the next line then sees that it has to call us.
                 self._wakes_at = math.inf
-                self._wakes_at = min([run.next_at() for run in list(self._runs.values())], default=math.inf)
+                self._wakes_at = min([run.next_at() for run in list(self._runs)], default=math.inf)
                 pause = None if self._wakes_at == math.inf else max(self._wakes_at - time.monotonic(), SOON)
                 self._changed.wait(pause)
 
@@ -112,14 +119,15 @@ class TimeLimits:
             if now >= run.ends_at and run.disarm():
                 try:
                     run.interrupt()
-                except Exception:  # its loop is closed: the process is about to end
-                    logger.exception("Job %s could not be interrupted.", run.job.id)
-                run.was_interrupted = True
+                finally:
+                    run.was_interrupted = True
         elif now >= run.gives_up_at:
-            self.end(run)
+            self._runs.discard(run)
             if run.conclude():
-                run.is_given_up = True
-                self._on_given_up(run)
+                try:
+                    self._on_given_up(run)
+                finally:
+                    run.is_given_up = True
 
 
 def interrupt_thread(thread_id: int) -> None:

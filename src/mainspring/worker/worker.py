@@ -12,10 +12,10 @@ from mainspring.conf import Options
 from mainspring.exceptions import BrokerUnavailable
 from mainspring.job import Job, State
 from mainspring.worker.capacity import Capacity, Pool
+from mainspring.worker.claims import Claims
 from mainspring.worker.connections import tidy_connections
 from mainspring.worker.coroutines import Coroutines
 from mainspring.worker.execution import Execution, Ran
-from mainspring.worker.held import Held
 from mainspring.worker.known_tasks import KnownTasks
 from mainspring.worker.memory import used_by
 from mainspring.worker.outcomes import Outcomes
@@ -78,9 +78,9 @@ class Worker:
         self._is_alone = alone
         self._notices = threading.Event()
         self._limits = TimeLimits(self._give_up)
+        self._claims = Claims(broker, worker_id)
         self._execution = Execution(broker, options, sender, self._limits)
-        self._held = Held(broker, worker_id)
-        self._outcomes = Outcomes(broker, options, self._execution, self._held, self._notices.set)
+        self._outcomes = Outcomes(broker, options, self._execution, self._notices.set)
         self._tasks = KnownTasks(broker.clock, tuple(options.task_modules))
         # Without threads for sync tasks one thread is still there to announce what ended.
         self._threads = Threads(max(options.threads, 1), self._run_in_thread, self._notices.set)
@@ -130,10 +130,15 @@ class Worker:
     def announce_ended(self, ids: Collection[str]) -> None:
         """Send the signals for jobs that somebody without the project's code has ended."""
         self._threads.put([EndedElsewhere(list(ids))])
+        self._notices.set()  # it may take another thread
 
     def stack_of(self, job_id: str) -> str | None:
         """Return where the code of a job stands, None if it does not run here."""
         return self._runs.stack_of(job_id)
+
+    def _has_had_enough(self) -> bool:
+        """Has it claimed as many jobs as `max_jobs` allows?"""
+        return self._options.max_jobs is not None and self.jobs_claimed >= self._options.max_jobs
 
     def run(self) -> bool:
         """Work until stopped; return whether everything that was claimed has been settled and nothing hangs."""
@@ -147,6 +152,7 @@ class Worker:
                 self._title.show("is idle")
             self._notices.wait(self._pause())
             self._notices.clear()
+        self._is_retiring = True  # nobody would run what is claimed now, whatever has come meanwhile
         self._use_store()
         self._threads.stop()
         self._coroutines.stop()
@@ -160,15 +166,13 @@ class Worker:
     def _claims_no_more(self) -> bool:
         return self._stops_by is not None or self._is_retiring
 
-    def _has_had_enough(self) -> bool:
-        return self._options.max_jobs is not None and self.jobs_claimed >= self._options.max_jobs
-
     def _is_idle(self) -> bool:
         return self._threads.is_idle and self._coroutines.is_idle and not self._outcomes and not self._to_release
 
     def _is_over(self) -> bool:
         if self._stops_by is not None:
-            return self._is_idle() or self._elapsed() >= self._stops_by
+            is_late = self._elapsed() >= self._stops_by
+            return is_late or self._is_idle() or self._only_hung_runs_are_left()
         if self._is_retiring and not self._is_store_away():
             return self._is_idle() or self._only_hung_runs_are_left()
         if self._has_had_enough():
@@ -177,13 +181,15 @@ class Worker:
             return False
         if self._options.max_idle is not None and self._elapsed() >= self._worked_at + self._options.max_idle:
             return True
-        return self._options.drain and not self._is_woken and self._looks_at is None
+        # A claim that came back full, or that a full pool has cut short, says nothing about what is left.
+        return self._options.drain and not self._is_woken and self._looks_at is None and not self._unmet
 
     def _only_hung_runs_are_left(self) -> bool:
-        if self._outcomes or self._to_release or self._threads.waiting or not self._runs.hung:
+        hung = list(self._runs.hung)  # others add to it meanwhile
+        if self._outcomes or self._to_release or self._threads.waiting or not hung:
             return False
-        hung_threads = sum(slot < self._first_async_slot for slot in self._runs.hung)
-        hung_coroutines = len(self._runs.hung) - hung_threads
+        hung_threads = sum(slot < self._first_async_slot for slot in hung)
+        hung_coroutines = len(hung) - hung_threads
         # One that blocks the loop takes all others with it.
         return self._threads.active <= hung_threads and (
             self._coroutines.active <= hung_coroutines
@@ -196,6 +202,8 @@ class Worker:
     def _pause(self) -> float | None:
         """Return for how long nothing needs doing unless somebody gives notice; None is for ever."""
         moments = [self._stops_by, self._next_look()]
+        if not self._is_store_away():
+            moments.append(self._claims.look_at)
         if self._options.max_idle is not None and self._is_idle():
             moments.append(self._worked_at + self._options.max_idle)
         if self._outcomes and not self._is_store_away():
@@ -216,9 +224,7 @@ class Worker:
             return None
         if self._wants_to_look() and not self._reports.is_trusted():
             return self._elapsed() + SLOW_TICK
-        if self._is_woken:
-            return self._elapsed()
-        return min([moment for moment in (self._looks_at, self._held.look_at) if moment is not None], default=None)
+        return self._elapsed() if self._is_woken else self._looks_at
 
     # The store.
 
@@ -226,8 +232,7 @@ class Worker:
         try:
             self._flush()
             self._release()
-            if not self._claims_no_more():
-                self._take(self._held.find())
+            self._claims.give_back()
             if self._wants_to_look() and not self._claims_no_more() and self._reports.is_trusted():
                 self._claim()
         except BrokerUnavailable as error:
@@ -255,9 +260,10 @@ class Worker:
         if limit <= 0 or (full_pools and self._elapsed() < self._looks_past_at):
             self._unmet = full_pools or self._capacity.pools
             return
+        self._reports.set_clock(self.broker.clock)
         began = self._elapsed()
         left_alone = self._tasks.unknown() | self._capacity.tasks_of(full_pools)
-        jobs = self._held.claim(self._queues, limit, left_alone, alone=self._is_alone)
+        jobs = self._claims.claim(self._queues, limit, left_alone, alone=self._is_alone)
         if full_pools and not jobs:
             # To look past a backlog of the other kind takes time that grows with it.
             self._looks_past_at = self._elapsed() + LOOK_AGAIN + LOOK_PAST * (self._elapsed() - began)
@@ -285,6 +291,8 @@ class Worker:
             self._worked_at = self._elapsed()
             self.jobs_claimed += len(jobs)
             self._hand_over(jobs)
+            if self._has_had_enough():
+                self._reports.retiring(f"has taken {self.jobs_claimed} job(s), as many as it should")
 
     def _hand_over(self, jobs: Sequence[Job]) -> None:
         for_pool: dict[Pool, list[Claimed]] = {pool: [] for pool in self._capacity.pools}
@@ -304,12 +312,12 @@ class Worker:
 
     def _give_back(self, job: Job) -> None:
         self._to_release.append(machine.release(job))
+        self._notices.set()
 
     def _release(self) -> None:
         # Threads add to the list meanwhile.
         if released := list(self._to_release):
             self.broker.settle(released)
-            self._held.settled(released)
             del self._to_release[: len(released)]
 
     def _flush(self) -> None:
@@ -369,7 +377,6 @@ class Worker:
                 self._capacity.stall(pool, stands_still)
                 for claimed in pool.take_back(Claimed):
                     self._give_back(claimed.job)
-                    self._notices.set()
 
     def _run_in_thread(self, item: Claimed | Announcement | EndedElsewhere, slot: int) -> None:
         if isinstance(item, Announcement):

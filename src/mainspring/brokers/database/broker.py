@@ -64,18 +64,19 @@ class DatabaseBroker(Broker):
         skip_tasks: Collection[str] = (),
         *,
         alone: bool = False,
+        token: int | None = None,
     ) -> list[Job]:
         if queues is None:
             queues = self._run(self._store.queue_names)
         queues = list(dict.fromkeys(queues))
         if not queues or limit < 1:
             return []
-        at = self.clock.moment()
+        at, token = self.clock.moment(), token or machine.new_token()
         if alone:
-            return self._take([Span(queue, ALONE, END) for queue in queues], limit, skip_tasks, worker_id, at)
+            return self._take([Span(queue, ALONE, END) for queue in queues], limit, skip_tasks, worker_id, token, at)
         began = self.clock.elapsed()
         spans = self._cursor.spans(queues, skip_tasks, began)
-        jobs = self._take(spans, limit, skip_tasks, worker_id, at)
+        jobs = self._take(spans, limit, skip_tasks, worker_id, token, at)
         bands = {(job.queue_name, job.priority) for job in jobs}
         if len(spans) == len(queues) and not any(span.low for span in spans):
             self._cursor.looked(began, self.clock.elapsed())
@@ -84,9 +85,15 @@ class DatabaseBroker(Broker):
         return jobs
 
     def _take(
-        self, spans: Sequence[Span], limit: int, skip_tasks: Collection[str], worker_id: str, at: int
+        self,
+        spans: Sequence[Span],
+        limit: int,
+        skip_tasks: Collection[str],
+        worker_id: str,
+        token: int,
+        at: int,
     ) -> list[Job]:
-        jobs = self._run(self._store.claim, spans, limit, skip_tasks, worker_id, machine.new_token(), at)
+        jobs = self._run(self._store.claim, spans, limit, skip_tasks, worker_id, token, at)
         return sorted(jobs, key=_rank)
 
     def settle(self, jobs: Sequence[Job]) -> set[str]:

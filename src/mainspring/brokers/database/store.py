@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 Connection = BaseDatabaseWrapper
 
 
+# A number that should not be there must make no rank that is none: MySQL would refuse all that fell due with it.
+PLACE = "CASE WHEN priority > 100 THEN 0 WHEN priority < -100 THEN 200 ELSE 100 - priority END"
+LAST_MOMENT = (1 << TIME_BITS) - 1
 WHOLE = ALONE  # above the rank of every job that may run beside others
 END = 2**63 - 1  # above every rank
 
@@ -218,7 +221,8 @@ class Store:
                 cursor.execute(
                     f"UPDATE {JOB} {self.by_id} SET state = 'ready', {self.names(['rank'])} ="
                     f" CASE WHEN crashes > 0 THEN {ALONE} ELSE 0 END"
-                    f" | ((100 - CAST(priority AS {self.bigint})) << {TIME_BITS}) | due_at, due_at = NULL"
+                    f" | (CAST({PLACE} AS {self.bigint}) << {TIME_BITS})"
+                    f" | CASE WHEN due_at < 0 THEN 0 ELSE due_at & {LAST_MOMENT} END, due_at = NULL"
                     f" WHERE id {self.is_in}",
                     [self.listed(ids)],
                 )

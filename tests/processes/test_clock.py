@@ -1,0 +1,56 @@
+"""Wall clocks that are wrong, or set while a worker runs: the store's clock counts, and time that only grows."""
+
+from datetime import timedelta
+
+import pytest
+from django.conf import settings
+from django.utils import timezone
+
+from mainspring.clock import SECOND
+from mainspring.job import State
+from tests.app import tasks
+from tests.app.models import Note
+from tests.processes.conftest import end_of, wait_until
+from tests.wall_clock import ENVIRONMENT
+
+HOUR = 3600
+
+
+@pytest.fixture
+def wall_clock(tmp_path):
+    """The file that says by how many seconds the wall clock of a worker is off."""
+    file = tmp_path / "shift"
+    file.write_text("0")
+    return file
+
+
+@pytest.mark.skipif(settings.DATABASE == "sqlite", reason="SQLite has no clock of its own: it is this machine's")
+@pytest.mark.parametrize("shift", [HOUR, -HOUR])
+def test_a_worker_with_a_wrong_clock_keeps_the_store_s_time(start_worker, broker, wall_clock, shift):
+    """Deferred jobs run when they are due, not an hour off; what it writes down is dated by the store."""
+    wall_clock.write_text(str(shift))
+    soon = tasks.noop.using(run_after=timezone.now() + timedelta(seconds=3)).enqueue()
+    later = tasks.noop.using(run_after=timezone.now() + timedelta(minutes=30)).enqueue()
+    start_worker(**{ENVIRONMENT: str(wall_clock)})
+    job = end_of(soon, broker)
+    broker.beat([])  # which sets our own clock by the store's
+
+    assert 0 <= job.started_at - job.run_after < 5 * SECOND
+    assert abs(broker.clock.moment() - job.finished_at) < 60 * SECOND
+    assert broker.get(later.id).state == State.DEFERRED
+
+
+@pytest.mark.parametrize("shift", [HOUR, -HOUR])
+def test_a_clock_that_is_set_while_workers_run_kills_nobody(start_worker, broker, wall_clock, shift):
+    """Neither those whose clock it is nor those who watch them; and nothing ends too early."""
+    environment = {ENVIRONMENT: str(wall_clock)}
+    running = tasks.note_and_hang.enqueue("a", 8)
+    workers = [start_worker("--rescue-after", "5", **environment), start_worker("--rescue-after", "5", **environment)]
+    wait_until(Note.objects.exists)
+    wall_clock.write_text(str(shift))
+    job = end_of(running, broker)
+
+    assert (job.state, job.attempts, job.crashes, job.interruptions) == (State.SUCCEEDED, 1, 0, 0)
+    assert end_of(tasks.noop.enqueue(), broker).state == State.SUCCEEDED
+    assert broker.get(running.id) is not None  # not pruned as if it were older
+    assert "is dead" not in "".join(worker.output for worker in workers)
