@@ -5,6 +5,7 @@ import time
 from mainspring.brokers.base import WorkerInfo
 from mainspring.brokers.database import DatabaseBroker
 from mainspring.clock import SECOND, Clock
+from tests.contract import jobs
 from tests.contract.threads import elsewhere, together
 
 
@@ -111,3 +112,12 @@ def test_sets_the_clock(tables):
     broker.beat([WorkerInfo("w1")])
 
     assert abs(clock.moment() / SECOND - time.time()) < 3600
+
+
+def test_holders_are_all_under_whom_jobs_run(broker):
+    """Also workers that have never beaten; not those whose jobs have ended or gone back."""
+    jobs.claimed(broker, 2, worker_id="w1")
+    broker.settle([jobs.succeeded(broker, job) for job in jobs.claimed(broker, 2, worker_id="w2")])
+    jobs.pushed(broker)
+
+    assert broker.holders() == {"w1"}

@@ -187,3 +187,18 @@ def test_it_is_known_when_something_must_run_alone(broker, make, crew):
     broker.clock.travel(6)
     caretaker.tick()
     assert not caretaker.has_alone
+
+
+def test_what_was_claimed_for_a_worker_that_is_no_longer_known_is_given_back(broker, make):
+    """Its claim took effect after it had been buried; one look is not enough, as it may be about to beat."""
+    [late] = held(broker, "buried")
+    [inline] = held(broker, "inline")
+    caretaker = make()
+    caretaker.tick()
+    assert broker.get(late.id).state == State.RUNNING
+    broker.clock.travel(31)
+    caretaker.tick()
+
+    job = broker.get(late.id)
+    assert (job.state, job.attempts, job.crashes, job.interruptions) == (State.READY, 0, 0, 0)
+    assert broker.get(inline.id).state == State.RUNNING

@@ -11,6 +11,7 @@ from mainspring.clock import SECOND, Clock
 from mainspring.exceptions import BrokerRefused, BrokerUnavailable, Quarantined, WorkerCrashed
 from mainspring.job import Job
 
+INLINE = "inline"  # the worker id of whoever runs jobs in the calling thread, who has no beat
 QUESTIONS_KEPT = 3600 * SECOND  # whoever asked before has gone
 
 
@@ -151,6 +152,10 @@ class Broker(ABC):
     @abstractmethod
     def held_by(self, worker_ids: Collection[str], limit: int) -> list[Job]:
         """Return up to `limit` running jobs that these workers have claimed."""
+
+    @abstractmethod
+    def holders(self) -> set[str]:
+        """Return the ids of all workers under which jobs run, also of workers that the store does not know."""
 
     @abstractmethod
     def promote(self, limit: int) -> int | None:

@@ -87,6 +87,10 @@ class MemoryBroker(Broker):
         with self._changed:
             return [job for job in self._in_states({State.RUNNING}) if job.worker_id in worker_ids][:limit]
 
+    def holders(self) -> set[str]:
+        with self._changed:
+            return {job.worker_id for job in self._in_states({State.RUNNING})}
+
     def promote(self, limit: int) -> int | None:
         now = self.clock.moment()
         with self._changed:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from mainspring import job as machine
-from mainspring.brokers.base import Broker, Pulse, Question, WorkerInfo
+from mainspring.brokers.base import INLINE, Broker, Pulse, Question, WorkerInfo
 from mainspring.clock import SECOND
 from mainspring.conf import Options
 from mainspring.exceptions import BrokerRefused, BrokerUnavailable, TimeLimitExceeded, WrongSite
@@ -21,6 +21,7 @@ BATCH = 500
 PRUNE_EVERY = 60.0
 RETRY_AFTER = 1.0
 FAR = 3600.0
+LOOK_FOR_UNKNOWN_EVERY = 30.0
 ASK_EVERY = 1.0  # seconds between two looks for questions while jobs run; the beat asks too
 
 
@@ -77,6 +78,8 @@ class Caretaker:
         self._deaths: list[Death] = []
         self._watch = Watch(lease=options.rescue_after * LEASE)
         self._beat_at = self._promote_at = self._prune_at = self._ask_at = 0.0
+        self._unknown: set[str] = set()  # who held jobs at the last look without being known to the store
+        self._unknown_at = 0.0
         self._is_away = False
         self.has_alone = False
 
@@ -157,6 +160,7 @@ class Caretaker:
             self.expect(pulse.next_due)
         mine = {worker.id for worker in workers}
         self._rescue_the_dead([worker for worker in pulse.workers if worker.id not in mine])
+        self._rescue_from_the_unknown({worker.id for worker in pulse.workers})
         now = self._elapsed()
         self._beat_at = now + self._watch.next_look(now, self._options.rescue_after * BEAT)
         self._hear(pulse.questions)
@@ -186,6 +190,19 @@ class Caretaker:
         watched = {worker.id: worker for worker in strangers if is_watched[held[worker.id]]}
         for worker_id in self._watch.look(watched.values(), self._elapsed()):
             self._take_back(watched[worker_id], None, "The worker that held this job went silent.")
+
+    def _rescue_from_the_unknown(self, known: set[str]) -> None:
+        """
+        Give back what was claimed for a worker that had been buried already.
+
+        A server can end a claim long after the process that sent it has died. Nothing of such a job has begun.
+        """
+        if self._elapsed() < self._unknown_at:
+            return
+        self._unknown_at = self._elapsed() + LOOK_FOR_UNKNOWN_EVERY
+        before, self._unknown = self._unknown, self._broker.holders() - known - {INLINE}
+        for worker_id in before & self._unknown:
+            self._bury(Death(worker_id, frozenset(), False, "The worker had died before it heard of this job."))
 
     def _hear(self, questions: Collection[Question]) -> None:
         self._ask_at = self._elapsed() + ASK_EVERY

@@ -10,14 +10,13 @@ from django.db import DatabaseError, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from mainspring import job as machine
-from mainspring.brokers.base import Broker
+from mainspring.brokers.base import INLINE, Broker
 from mainspring.conf import Options
 from mainspring.exceptions import MainspringError
 from mainspring.job import Job
 from mainspring.worker.execution import Execution, Ran
 from mainspring.worker.known_tasks import KnownTasks
 
-WORKER_ID = "inline"
 PROMOTED = 1000
 
 
@@ -50,7 +49,7 @@ class Inline:
         return None
 
     def _claim(self, *, alone: bool) -> list[Job]:
-        return self._broker.claim(WORKER_ID, self._queues, 1, self._tasks.unknown(), alone=alone)
+        return self._broker.claim(INLINE, self._queues, 1, self._tasks.unknown(), alone=alone)
 
     def _settle(self, ran: Ran) -> Ran:
         accepted, refused = self._broker.settle_each([ran.job])

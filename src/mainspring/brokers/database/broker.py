@@ -112,6 +112,9 @@ class DatabaseBroker(Broker):
     def held_by(self, worker_ids: Collection[str], limit: int) -> list[Job]:
         return self._run(self._store.held_by, worker_ids, limit)
 
+    def holders(self) -> set[str]:
+        return self._run(self._store.holders)
+
     def promote(self, limit: int) -> int | None:
         now = self.clock.moment()
         due_at = self._run(self._store.next_due)

@@ -194,6 +194,11 @@ class Store:
             )
             return _jobs(cursor)
 
+    def holders(self, connection: Connection) -> set[str]:
+        with connection.cursor() as cursor:
+            cursor.execute(f"SELECT DISTINCT worker_id FROM {JOB} WHERE worker_id > '' AND state = 'running'")
+            return {worker_id for (worker_id,) in cursor.fetchall()}
+
     def lock_idle(self, cursor: Any, ids: Collection[str]) -> list[Job]:
         """Return those of the jobs that nobody runs, locked until the transaction ends."""
         cursor.execute(
