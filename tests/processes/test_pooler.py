@@ -38,8 +38,9 @@ def pgbouncer():
 
 
 @pytest.fixture(autouse=True)
-def pooled(pgbouncer, transactional_db, monkeypatch):
+def pooled(pgbouncer, transactional_db, monkeypatch, settings):
     """This process and those that it starts reach the database through the pooler only."""
+    settings.TASKS = settings.TASKS  # new brokers, which do not know yet what they can hear
     change = {"PORT": str(pgbouncer.port), "DISABLE_SERVER_SIDE_CURSORS": True}
     databases = json.loads(os.environ[servers.ENVIRONMENT])
     connection.close()
