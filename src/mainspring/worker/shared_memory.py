@@ -1,5 +1,6 @@
 """Memory that a supervisor and one of its children share: what runs there, and how long the child may trust itself."""
 
+import errno
 import mmap
 import os
 import struct
@@ -34,8 +35,11 @@ class SharedMemory:
 
     @classmethod
     def create(cls, fd: int, slots: int, machine: bytes) -> "SharedMemory":
-        """Give an empty file the size for so many slots; pass its `fd` to the child."""
-        os.ftruncate(fd, HEADER.size + slots * SLOT.size)
+        """Give an empty file the size for so many slots; pass its `fd` to the child. Raise OSError without room."""
+        size = HEADER.size + slots * SLOT.size
+        # Written, not only made so long: to touch a page for which a disk has no room ends the process (SIGBUS).
+        if os.pwrite(fd, bytes(size), 0) < size:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         memory = cls(fd)
         HEADER.pack_into(memory._memory, 0, 0.0, 0, machine)
         return memory
