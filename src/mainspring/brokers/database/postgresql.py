@@ -81,6 +81,7 @@ PUT_BACK = f"""
     FROM {_rows(OUTCOME_COLUMNS)} WHERE {HELD} RETURNING job.id
 """
 
+MOMENT = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
 WORKERS, QUESTIONS = ", ".join(WORKER_COLUMNS), ", ".join(QUESTION_COLUMNS)
 RAISE_BEATS = f"""
     INSERT INTO {WORKER} ({WORKERS}) SELECT * FROM {_rows(WORKER_COLUMNS)}
@@ -113,7 +114,7 @@ def _beat(beating: str, queues: str) -> str:
                 SELECT COALESCE(json_agg(json_build_array({QUESTIONS}) ORDER BY asked_at, id), '[]')::text
                 FROM {QUESTION} WHERE worker_id IN (SELECT id FROM beating) AND answer IS NULL
             ),
-            (extract(epoch FROM clock_timestamp()) * 1000000)::bigint
+            {MOMENT}
     """
 
 
@@ -123,6 +124,7 @@ class PostgreSQL(Store):
     not_in = "<> ALL(%s)"
     for_update = "FOR UPDATE"
     skip_locked = "FOR UPDATE SKIP LOCKED"
+    select_moment = f"SELECT {MOMENT}"
 
     def listed(self, values: Collection[str]) -> Any:
         return list(values)
