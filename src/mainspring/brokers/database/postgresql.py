@@ -25,7 +25,7 @@ from mainspring.brokers.database.tables import (
     WORKER_COLUMNS,
 )
 from mainspring.brokers.database.transactions import in_transaction
-from mainspring.brokers.database.waiting import AnnouncedWait
+from mainspring.brokers.database.waiting import AnnouncedWait, EndListener, PolledWait
 from mainspring.job import ALONE, ENDS, LIVE, Job
 
 # Channels belong to a database, and a worker who looks in vain loses nothing: one for all aliases will do.
@@ -81,6 +81,7 @@ PUT_BACK = f"""
     FROM {_rows(OUTCOME_COLUMNS)} WHERE {HELD} RETURNING job.id
 """
 
+MOMENT = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
 WORKERS, QUESTIONS = ", ".join(WORKER_COLUMNS), ", ".join(QUESTION_COLUMNS)
 RAISE_BEATS = f"""
     INSERT INTO {WORKER} ({WORKERS}) SELECT * FROM {_rows(WORKER_COLUMNS)}
@@ -113,15 +114,17 @@ def _beat(beating: str, queues: str) -> str:
                 SELECT COALESCE(json_agg(json_build_array({QUESTIONS}) ORDER BY asked_at, id), '[]')::text
                 FROM {QUESTION} WHERE worker_id IN (SELECT id FROM beating) AND answer IS NULL
             ),
-            (extract(epoch FROM clock_timestamp()) * 1000000)::bigint
+            {MOMENT}
     """
 
 
 class PostgreSQL(Store):
+    _is_deaf: bool | None = None  # is nothing ever heard by LISTEN? None as long as nobody has waited for a job
     is_in = "= ANY(%s)"
     not_in = "<> ALL(%s)"
     for_update = "FOR UPDATE"
     skip_locked = "FOR UPDATE SKIP LOCKED"
+    select_moment = f"SELECT {MOMENT}"
 
     def listed(self, values: Collection[str]) -> Any:
         return list(values)
@@ -157,13 +160,16 @@ class PostgreSQL(Store):
 
     def listen(self, connection: Connection) -> Listener:
         own = own_connection(connection)
-        if not connection.in_atomic_block and not _can_listen(own, connection):
+        if not in_transaction(connection) and not _can_listen(own, connection):
             own.close()
             return PollingListener()
         return NotifyListener(own)
 
-    def listen_for_end(self, connection: Connection, id: str, at: int, expires_at: int) -> "NotifyWait":
-        return NotifyWait(own_connection(connection), id, at, expires_at)
+    def listen_for_end(self, connection: Connection, id: str, at: int, expires_at: int) -> EndListener:
+        own = own_connection(connection)
+        if self._is_deaf is None and not in_transaction(connection):
+            self._is_deaf = not _can_listen(own, connection)
+        return PolledWait(own, is_own=True) if self._is_deaf else NotifyWait(own, id, at, expires_at)
 
     def settle(self, connection: Connection, jobs: Sequence[Job]) -> set[str]:
         ended = [job for job in jobs if job.state in ENDS]

@@ -94,6 +94,8 @@ class SQLite(Store):
     def moment(self, connection: Connection) -> int:
         return time.time_ns() // 1000
 
+    has_clock = False
+
     can_wake = False
     can_always_beat = False  # there is one write lock, and a task may hold it
 
