@@ -100,7 +100,7 @@ def new_id() -> str:
 
 
 def new_token() -> int:
-    """Return a fresh fencing token: 63 random bits, so that it fits a signed column and is never 0 twice in a row."""
+    """Return a fresh fencing token: 63 random bits, which fit a signed column, and never 0."""
     return secrets.randbits(63) or 1
 
 

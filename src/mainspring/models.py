@@ -13,7 +13,7 @@ from django.db import models
 
 
 class AnyJob(models.Model):
-    """What live and ended jobs have in common; the columns stand in the order of `mainspring.job.Job`."""
+    """What live and ended jobs have in common."""
 
     id = models.CharField(primary_key=True, max_length=36)
     state = models.CharField(max_length=12)

@@ -24,7 +24,7 @@ logger = logging.getLogger("mainspring")
 BATCH = 256
 GRACE = 2 * SECOND  # what is younger is probably being sent by the process that committed it
 POSTPONED = 60 * SECOND  # a job that its store refuses comes back after those that it may take
-LEFT_ALONE = 60.0  # seconds without a sweep of a database that has no outbox or cannot be used
+LEFT_ALONE = 60.0  # seconds without a sweep of a database that has no outbox or cannot be reached
 
 _left_alone: dict[str, float] = {}
 
@@ -112,7 +112,7 @@ def sweep(broker: Broker) -> int:
     """
     Send what processes that died after their commit left in the outboxes of other databases; return how many jobs.
 
-    A database that has no outbox, or cannot be used, is left alone for a minute.
+    A database that has no outbox, or cannot be reached, is left alone for a minute.
     """
     if not broker.is_shared:
         return 0
@@ -178,8 +178,8 @@ def _sweep(table: OutboxTable, broker: Broker) -> int:
             table.postpone(refused, now + POSTPONED)
             return len(rows) - len(refused)
     except BrokerUnavailable as error:
+        # Left to the next sweep: it may be the store that is away, and that for a moment only.
         logger.warning("The outbox of DATABASES[%r] cannot be sent now: %s", table.alias, error)
-        _left_alone[table.alias] = time.monotonic() + LEFT_ALONE
         return 0
 
 
