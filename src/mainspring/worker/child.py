@@ -85,10 +85,14 @@ class Child:
 
         django.setup()
 
+        from django.db.backends.signals import connection_created
+
+        from mainspring.worker.connections import keep_from_programs
         from mainspring.worker.plan import Plan
         from mainspring.worker.terminal import log_to_terminal
 
         log_to_terminal()
+        connection_created.connect(keep_from_programs)
         self._plan = Plan.from_json(text)
         self._channel = channel
         self._memory = memory
