@@ -286,3 +286,34 @@ def hold_the_write_lock(seconds):
     with transaction.atomic():
         began("hold_the_write_lock")
         threading.Event().wait(seconds)
+
+
+# What must not run twice, and what its neighbours do.
+
+
+@mainspring.task(max_crashes=0)
+def pay():
+    began("paid")
+
+
+@mainspring.task(max_crashes=1)
+def die_for_good():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@mainspring.task
+def terminate_a_program():
+    """Return how a program that the task has started ended when it was told to."""
+    program = subprocess.Popen(["sleep", str(HOURS)])
+    program.terminate()
+    try:
+        return program.wait(10)
+    except subprocess.TimeoutExpired:
+        program.kill()
+        program.wait()
+        return "not at all"
+
+
+@mainspring.task
+def count():
+    return Note.objects.count()

@@ -209,3 +209,20 @@ def test_rescued_by_many(broker):
 
     assert jobs.ids(job for rescued in rescues for job in rescued) == jobs.ids(held)
     assert {(job.state, job.crashes) for job in broker.search(limit=100)} == {(State.READY, 1)}
+
+
+def test_ended_by_two(broker, monkeypatch):
+    """Two who rescue at the same time find the same jobs; an end is returned to one of them, who announces it."""
+    jobs.claimed(broker)
+    held_by, by_another = broker.held_by, []
+
+    def held_by_while_another_rescues(worker_ids, limit):
+        held = held_by(worker_ids, limit)
+        monkeypatch.setattr(broker, "held_by", held_by)
+        by_another.extend(broker.rescue(["w1"], max_crashes=1))
+        broker.clock.tick()
+        return held
+
+    monkeypatch.setattr(broker, "held_by", held_by_while_another_rescues)
+
+    assert len(broker.rescue(["w1"], max_crashes=1) + by_another) == 1

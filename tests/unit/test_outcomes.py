@@ -7,8 +7,11 @@ import pytest
 from mainspring import job as machine
 from mainspring.brokers.memory import MemoryBroker
 from mainspring.conf import parse
-from mainspring.worker.execution import Ran
+from mainspring.exceptions import BrokerRefused
+from mainspring.worker.execution import Execution, Ran
 from mainspring.worker.outcomes import Outcomes
+
+OPTIONS = parse("memory", {})
 
 
 @pytest.fixture
@@ -23,7 +26,7 @@ def notices():
 
 @pytest.fixture
 def outcomes(broker, notices):
-    return Outcomes(broker, parse("memory", {}), None, lambda: notices.append("!"))
+    return Outcomes(broker, OPTIONS, Execution(broker, OPTIONS, object), lambda: notices.append("!"))
 
 
 @pytest.fixture
@@ -62,3 +65,18 @@ def test_an_outcome_that_comes_while_others_are_stored_gives_notice(outcomes, no
     outcomes.add(run())
 
     assert len(notices) == 2
+
+
+def test_a_failure_that_is_refused_too_is_not_tried_for_ever(broker, outcomes, run, monkeypatch, caplog):
+    """The job is left to a rescue, and that is said."""
+
+    def refuse(jobs):
+        raise BrokerRefused("never")
+
+    monkeypatch.setattr(broker, "settle", refuse)
+    outcomes.add(run())
+    outcomes.flush()
+    outcomes.flush()
+
+    assert len(outcomes) == 0
+    assert "its failure is refused too" in caplog.text

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from mainspring import job as machine
 from mainspring.clock import SECOND, Clock
 from mainspring.exceptions import BrokerRefused, BrokerUnavailable, Quarantined, WorkerCrashed
-from mainspring.job import Job
+from mainspring.job import Job, State
 
 INLINE = "inline"  # the worker id of whoever runs jobs in the calling thread, who has no beat
 QUESTIONS_KEPT = 3600 * SECOND  # whoever asked before has gone
@@ -314,13 +314,17 @@ class Broker(ABC):
         while held := self.held_by(worker_ids, batch):
             after = [self._rescued(job, started, was_killed, max_crashes, reason) for job in held]
             accepted, refused = self.settle_each(after)
-            moved += [job for job in after if job.id in accepted]
+            moved += [job for job in after if job.id in accepted and self._is_our_write(job)]
             if refused:
                 # They would be found again for ever; the next rescue tries once more.
                 raise BrokerUnavailable(f"{len(refused)} jobs of a dead worker cannot be taken back: {refused[0][1]}")
         if moved:
             self.wake()
         return moved
+
+    def _is_our_write(self, job: Job) -> bool:
+        """Did we end this job, and not another rescue whose write ours repeats? One of us announces the end."""
+        return not State(job.state).is_end or self.get(job.id) == job
 
     def _rescued(
         self, job: Job, started: Collection[str] | None, was_killed: bool, max_crashes: int, reason: str

@@ -36,12 +36,23 @@ def tidy_connections() -> None:
             if connection.in_atomic_block or not _is_at_rest(connection):
                 logger.warning("A task left the connection %r in a transaction, or closed it.", connection.alias)
                 _close(connection)
+            elif connection.settings_dict["OPTIONS"].get("pool"):
+                connection.close()  # back into the pool, or a few threads keep all of it
             else:
                 connection.close_if_unusable_or_obsolete()
+                # The server may hang up while the thread waits; a job that then asks it something must not fail.
+                connection.health_check_enabled = True  # type: ignore[attr-defined] # the stubs lack it
         except Exception:
             logger.exception("The connection %r could not be tidied; it is dropped.", connection.alias)
             connection.connection = None
     reset_queries()
+
+
+def drop_broken_connections() -> None:
+    """Close those of this thread's connections that do not answer after an error; others use them meanwhile."""
+    for connection in connections.all(initialized_only=True):
+        if connection.errors_occurred:
+            connection.close_if_unusable_or_obsolete()
 
 
 def drop_connections() -> None:

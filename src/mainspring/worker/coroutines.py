@@ -1,6 +1,7 @@
 """The event loop that runs async jobs, many at a time."""
 
 import asyncio
+import contextvars
 import logging
 import threading
 from collections import deque
@@ -10,7 +11,7 @@ from typing import Any
 
 from asgiref.sync import ThreadSensitiveContext
 
-from mainspring.worker.connections import tidy_connections
+from mainspring.worker.connections import drop_broken_connections, tidy_connections
 from mainspring.worker.rows import pop_all
 from mainspring.worker.standstill import Standstill
 
@@ -104,12 +105,15 @@ class Coroutines:
 
     def _start_waiting(self) -> None:
         while self._slots:
+            slot = self._slots.pop()  # first, or for a moment this would look idle with an item in hand
             try:
                 item = self._waiting.popleft()
             except IndexError:
+                self._slots.append(slot)
                 return
             self._taken += 1
-            task = asyncio.ensure_future(self._work(item, self._slots.pop()))
+            # Who comes here from the end of a job brings that job's context; none may see what another has set.
+            task = asyncio.get_running_loop().create_task(self._work(item, slot), context=contextvars.Context())
             self._running.add(task)  # the loop itself keeps only weak references
             task.add_done_callback(self._running.discard)
 
@@ -143,7 +147,7 @@ class OrmThread(ThreadPoolExecutor):
         return super().submit(fn, *args, **kwargs)
 
     def tidy(self) -> None:
-        """Tidy this thread's connections, once nobody uses them."""
-        if self._is_used and not self.users:
-            super().submit(tidy_connections)
-            self._is_used = False
+        """Tidy this thread's connections once nobody uses them; while somebody does, only drop what is broken."""
+        if self._is_used:
+            super().submit(drop_broken_connections if self.users else tidy_connections)
+            self._is_used = bool(self.users)

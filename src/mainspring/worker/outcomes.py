@@ -1,14 +1,17 @@
 """Outcomes on their way to the store: gathered for a moment, written in one statement, never dropped."""
 
 import logging
+import time
 from collections import deque
 from collections.abc import Callable
 
 from mainspring.brokers.base import Broker
 from mainspring.conf import Options
-from mainspring.exceptions import BrokerUnavailable
+from mainspring.exceptions import BrokerRefused, BrokerUnavailable
 from mainspring.worker.execution import Execution, Ran
 from mainspring.worker.rows import pop_all
+
+RETRY_AFTER = 0.5
 
 logger = logging.getLogger("mainspring.worker")
 
@@ -54,6 +57,15 @@ class Outcomes:
             self._is_awaited = False
             self._notice()
 
+    def store(self, ran: Ran) -> None:
+        """Store one outcome now, however long the store is away; `add` it afterwards: a repeated write is harmless."""
+        while True:
+            try:
+                self._broker.settle_each([ran.job])
+                return
+            except BrokerUnavailable:
+                time.sleep(RETRY_AFTER)
+
     def is_due(self, elapsed: float) -> bool:
         is_late = elapsed >= self._since + self._options.flush_after
         return bool(self._waiting) and (is_late or len(self._waiting) >= self._options.flush_jobs)
@@ -74,9 +86,9 @@ class Outcomes:
             self._waiting.extendleft(reversed(rans))
             raise
         reasons = {job.id: error for job, error in refused}
-        self._waiting.extend(
-            self._execution.refused(ran, reasons[ran.job.id]) for ran in rans if ran.job.id in reasons
-        )
+        for ran in rans:
+            if ran.job.id in reasons:
+                self._refuse(ran, reasons[ran.job.id])
         for ran in rans:
             if ran.job.id not in accepted and ran.job.id not in reasons:
                 logger.warning(
@@ -85,3 +97,10 @@ class Outcomes:
                     ran.job.task_path,
                 )
         return [ran for ran in rans if ran.job.id in accepted]
+
+    def _refuse(self, ran: Ran, reason: BrokerRefused) -> None:
+        """Have an outcome that the store refuses stored as a failure; what it refuses even so is left to a rescue."""
+        if isinstance(ran.exception, BrokerRefused):
+            logger.critical("Job %s stays as it is in the store: its failure is refused too. %s", ran.job.id, reason)
+            return
+        self.add(self._execution.refused(ran, reason))

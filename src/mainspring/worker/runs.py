@@ -6,6 +6,8 @@ import threading
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from asgiref.sync import sync_to_async
+
 from mainspring.job import Job
 from mainspring.tasks import Task
 from mainspring.worker.connections import drop_connections
@@ -73,6 +75,8 @@ class Runs:
         ran = self._execution.run(claimed.job, claimed.task, run)
         if run is not None and run.is_late:
             drop_connections()  # the interruption may have come in the middle of a reply
+        if self._runs_at_most_once(claimed.job):
+            self._outcomes.store(ran)
         self._end(claimed, slot, run, ran)
 
     async def on_loop(self, claimed: Claimed, slot: int) -> None:
@@ -80,7 +84,10 @@ class Runs:
         if not self._may_begin(claimed):
             return
         run = self._begin(claimed, slot, asyncio.current_task())
-        self._end(claimed, slot, run, await self._execution.arun(claimed.job, claimed.task, run))
+        ran = await self._execution.arun(claimed.job, claimed.task, run)
+        if self._runs_at_most_once(claimed.job):
+            await sync_to_async(self._outcomes.store)(ran)
+        self._end(claimed, slot, run, ran)
 
     def close(self) -> None:
         """Begin no more jobs."""
@@ -103,6 +110,15 @@ class Runs:
                 future = None if place.run is None else place.run.future
                 return stack_of(place.thread_id, future or place.task)
         return None
+
+    def _runs_at_most_once(self, job: Job) -> bool:
+        """
+        Must this job never run twice?
+
+        Then its outcome is stored before it is said to have ended: if this process died in between, it would be taken
+        for a job that had not begun.
+        """
+        return (self._execution.options.max_crashes if job.max_crashes is None else job.max_crashes) == 0
 
     def _may_begin(self, claimed: Claimed) -> bool:
         # Whoever was stopped for long may have been taken for dead, and the job given to another.

@@ -3,9 +3,11 @@
 import json
 import secrets
 import time
-from collections.abc import Collection, Sequence
-from contextlib import nullcontext
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import Any
+
+from django.db import transaction
 
 from mainspring.brokers.base import Listener, Pulse, Question
 from mainspring.brokers.database.listeners import PollingListener, WakeListener, is_readable, own_connection
@@ -128,6 +130,16 @@ class PostgreSQL(Store):
 
     def listed(self, values: Collection[str]) -> Any:
         return list(values)
+
+    @contextmanager
+    def transaction(self, connection: Any) -> Iterator[None]:
+        """See what others have committed meanwhile, whatever isolation the project has chosen for its own work."""
+        is_own = not connection.in_atomic_block
+        with transaction.atomic(using=connection.alias):
+            if is_own and connection.isolation_level.name != "READ_COMMITTED":
+                with connection.cursor() as cursor:
+                    cursor.execute("SET TRANSACTION ISOLATION LEVEL READ COMMITTED")
+            yield
 
     def insert_many(self, cursor: Any, jobs: Sequence[Job], on_conflict: str = "") -> None:
         for start in range(0, len(jobs), 1000):
