@@ -57,14 +57,21 @@ class Outcomes:
             self._is_awaited = False
             self._notice()
 
-    def store(self, ran: Ran) -> None:
-        """Store one outcome now, however long the store is away; `add` it afterwards: a repeated write is harmless."""
+    def store(self, ran: Ran) -> Ran:
+        """
+        Store one outcome now, however long the store is away, and return it as it has been stored.
+
+        What the store refuses to take is stored as a failure. `add` it afterwards: a repeated write is harmless.
+        """
         while True:
             try:
-                self._broker.settle_each([ran.job])
-                return
+                _, refused = self._broker.settle_each([ran.job])
             except BrokerUnavailable:
                 time.sleep(RETRY_AFTER)
+                continue
+            if not refused or isinstance(ran.exception, BrokerRefused):
+                return ran
+            ran = self._execution.refused(ran, refused[0][1])
 
     def is_due(self, elapsed: float) -> bool:
         is_late = elapsed >= self._since + self._options.flush_after

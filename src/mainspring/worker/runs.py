@@ -75,9 +75,11 @@ class Runs:
         ran = self._execution.run(claimed.job, claimed.task, run)
         if run is not None and run.is_late:
             drop_connections()  # the interruption may have come in the middle of a reply
-        if self._runs_at_most_once(claimed.job):
-            self._outcomes.store(ran)
-        self._end(claimed, slot, run, ran)
+        is_ours = run is None or self._limits.end(run)
+        if is_ours and self._runs_at_most_once(claimed.job):
+            self._lift_limit(claimed.job, slot)
+            ran = self._outcomes.store(ran)
+        self._end(claimed, slot, ran, is_ours)
 
     async def on_loop(self, claimed: Claimed, slot: int) -> None:
         """Run a job on this event loop."""
@@ -85,9 +87,11 @@ class Runs:
             return
         run = self._begin(claimed, slot, asyncio.current_task())
         ran = await self._execution.arun(claimed.job, claimed.task, run)
-        if self._runs_at_most_once(claimed.job):
-            await sync_to_async(self._outcomes.store)(ran)
-        self._end(claimed, slot, run, ran)
+        is_ours = run is None or self._limits.end(run)
+        if is_ours and self._runs_at_most_once(claimed.job):
+            self._lift_limit(claimed.job, slot)
+            ran = await sync_to_async(self._outcomes.store)(ran)
+        self._end(claimed, slot, ran, is_ours)
 
     def close(self) -> None:
         """Begin no more jobs."""
@@ -98,8 +102,7 @@ class Runs:
         self.hung.add(run.slot)
         self.close()
         stack = stack_of(run.thread_id, run.future)
-        # Without a limit now: what had to be done about it has been done.
-        self._reports.started(run.slot, run.job.id, 0.0, run.thread_id)
+        self._reports.started(run.slot, run.job.id, 0.0, run.thread_id)  # what had to be done about it has been done
         self._outcomes.add(self._execution.given_up(run, stack))
         self._on_hung()
 
@@ -135,11 +138,14 @@ class Runs:
         self._reports.started(slot, job.id, 0.0 if run is None else run.gives_up_at, thread_id)
         return run
 
-    def _end(self, claimed: Claimed, slot: int, run: Run | None, ran: Ran) -> None:
-        is_given_up = run is not None and not self._limits.end(run)
+    def _lift_limit(self, job: Job, slot: int) -> None:
+        # The code has ended; a store that is away for long must not make it look like one that hangs.
+        self._reports.started(slot, job.id, 0.0, threading.get_ident())
+
+    def _end(self, claimed: Claimed, slot: int, ran: Ran, is_ours: bool) -> None:
         self._reports.ended(slot)
         self._places.pop(slot, None)
-        if not is_given_up:
+        if is_ours:
             self._outcomes.add(ran)
             return
         self.hung.discard(slot)

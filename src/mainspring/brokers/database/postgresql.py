@@ -134,7 +134,7 @@ class PostgreSQL(Store):
     @contextmanager
     def transaction(self, connection: Any) -> Iterator[None]:
         """See what others have committed meanwhile, whatever isolation the project has chosen for its own work."""
-        is_own = not connection.in_atomic_block
+        is_own = not in_transaction(connection)
         with transaction.atomic(using=connection.alias):
             if is_own and connection.isolation_level.name != "READ_COMMITTED":
                 with connection.cursor() as cursor:
