@@ -305,12 +305,12 @@ def test_many_jobs_that_begin_a_transaction_by_hand(way):
     assert outbox_rows() == 0
 
 
-@pytest.mark.skipif(settings.DATABASE != "mariadb", reason="only MySQL refuses the change")
+@pytest.mark.skipif(settings.DATABASE == "sqlite", reason="it knows one isolation only")
 @sure_ways
 def test_many_jobs_in_a_transaction_by_hand_that_is_not_read_committed(way, monkeypatch):
     """Their savepoint takes the isolation of the transaction as it is."""
     connections[way.database].ensure_connection()
-    monkeypatch.setattr(connections[way.database], "isolation_level", "repeatable read")
+    monkeypatch.setattr(connections[way.database], "isolation_level", other_isolation())
     with by_hand(way.database):
         Note.objects.using(way.database).create(text="first")
         kept = mainspring.enqueue_many(way.task, [(1, 1)] * 3)
@@ -319,6 +319,14 @@ def test_many_jobs_in_a_transaction_by_hand_that_is_not_read_committed(way, monk
         outbox.sweep(way.broker)
 
     assert [way.has(result) for result in kept] == [True] * 3
+
+
+def other_isolation():
+    if settings.DATABASE == "mariadb":
+        return "repeatable read"
+    from django.db.backends.postgresql.psycopg_any import IsolationLevel
+
+    return IsolationLevel.REPEATABLE_READ
 
 
 only_postgresql = pytest.mark.skipif(settings.DATABASE != "postgresql", reason="the others do nothing like it")

@@ -7,7 +7,7 @@ import pytest
 from mainspring import job as machine
 from mainspring.brokers.memory import MemoryBroker
 from mainspring.conf import parse
-from mainspring.exceptions import BrokerRefused
+from mainspring.exceptions import BrokerRefused, BrokerUnavailable
 from mainspring.worker.execution import Execution, Ran
 from mainspring.worker.outcomes import Outcomes
 
@@ -80,3 +80,36 @@ def test_a_failure_that_is_refused_too_is_not_tried_for_ever(broker, outcomes, r
 
     assert len(outcomes) == 0
     assert "its failure is refused too" in caplog.text
+
+
+def test_what_is_refused_when_it_must_be_stored_at_once_is_stored_as_a_failure(broker, outcomes, run, monkeypatch):
+    """Whoever takes the job's process for dead afterwards finds that the job has ended."""
+    settle = broker.settle
+
+    def refuse_results(jobs):
+        if any(job.state == "succeeded" for job in jobs):
+            raise BrokerRefused("too long")
+        return settle(jobs)
+
+    monkeypatch.setattr(broker, "settle", refuse_results)
+    stored = outcomes.store(run())
+
+    assert broker.get(stored.job.id).state == "failed"
+    outcomes.add(stored)
+    assert outcomes.flush() == [stored]
+
+
+def test_what_must_be_stored_at_once_waits_for_its_store(broker, outcomes, run, monkeypatch):
+    """However often it does not answer."""
+    monkeypatch.setattr("mainspring.worker.outcomes.RETRY_AFTER", 0.0)
+    answers, settle = [BrokerUnavailable("away"), BrokerUnavailable("away"), None], broker.settle
+
+    def answer(jobs):
+        if error := answers.pop(0):
+            raise error
+        return settle(jobs)
+
+    monkeypatch.setattr(broker, "settle", answer)
+    stored = outcomes.store(run())
+
+    assert (answers, broker.get(stored.job.id).state) == ([], "succeeded")
