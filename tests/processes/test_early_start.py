@@ -58,3 +58,12 @@ def test_hup_does_not_end_the_wait(early):
     early.wait_for_line("is ready")
 
     assert "cannot be used" not in early.output
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_worker_that_is_stopped_before_it_has_begun_ends_clean(early, number):
+    """One program replaces another just then, and neither may lose the signal."""
+    early.wait_for_line("Starting a worker")
+    early.process.send_signal(number)
+
+    assert early.wait() == 0, early.output

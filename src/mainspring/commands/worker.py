@@ -1,7 +1,6 @@
 """`manage.py mainspring worker`: run jobs until told to stop."""
 
 import os
-import signal
 import sys
 from argparse import ArgumentParser, ArgumentTypeError, BooleanOptionalAction
 from collections.abc import Collection
@@ -17,6 +16,7 @@ from mainspring.commands.errors import named_errors
 from mainspring.conf import check_value, did_you_mean
 from mainspring.exceptions import InvalidOptions
 from mainspring.worker.plan import Plan
+from mainspring.worker.program import become, hold_signals
 
 HELP = "Run jobs until told to stop (TERM or Ctrl-C; a second one ends at once)."
 EXAMPLES = """\
@@ -82,9 +82,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 def handle(command: BaseCommand, *, backend: str | None, **flags: Any) -> None:
     with named_errors():
         plan = _plan(backend_of(backend), flags)
-    signal.signal(
-        signal.SIGHUP, signal.SIG_IGN
-    )  # until the supervisor heeds it: the code is about to be loaded anyway
+    hold_signals()  # whoever reads the next line may send one
     command.stdout.write(f"Starting a worker of backend {plan.backend!r}. Ctrl-C stops it, a second one at once.")
     command.stdout.flush()
     connections.close_all()
@@ -128,10 +126,7 @@ def _become_supervisor(plan: Plan) -> None:
         )
     path = [os.path.abspath(entry or ".") for entry in sys.path[:1]]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([*path, *filter(None, [os.environ.get("PYTHONPATH")])])}
-    sys.stdout.flush()
-    sys.stderr.flush()
-    program = [sys.executable, "-m", "mainspring.worker.supervisor", plan.to_json()]
-    os.execve(sys.executable, program, environment)
+    become(["-m", "mainspring.worker.supervisor", plan.to_json()], environment)
 
 
 def _option(flag: str) -> str:

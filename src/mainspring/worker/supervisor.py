@@ -16,6 +16,7 @@ from mainspring.worker.files import FileWatch, loaded_files, wait_for_change
 from mainspring.worker.lifelines import Lifelines
 from mainspring.worker.memory import used_percent
 from mainspring.worker.plan import Plan
+from mainspring.worker.program import become, end_when_told
 from mainspring.worker.titles import Title
 
 if TYPE_CHECKING:
@@ -299,6 +300,7 @@ def main(arguments: Sequence[str]) -> int:
 
     With `again` it has replaced itself because the settings changed, and waits for them to be right.
     """
+    end_when_told()
     try:
         supervisor = _prepare(arguments[0])
     except Exception as error:
@@ -313,8 +315,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _run_again(plan_text: str) -> NoReturn:
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the code is about to be loaded anyway
-    os.execv(sys.executable, [sys.executable, "-m", "mainspring.worker.supervisor", plan_text, "again"])
+    become(["-m", "mainspring.worker.supervisor", plan_text, "again"])
 
 
 def _prepare(plan_text: str) -> Supervisor:
