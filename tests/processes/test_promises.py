@@ -1,12 +1,14 @@
 """What is promised of jobs, where a worker process dies, is replaced, or has lost its connections."""
 
 import contextlib
+import threading
 
 import pytest
 from django.conf import settings
 from django.db import OperationalError, connection
 
 from mainspring.job import State
+from mainspring.worker.connections import TRUSTED
 from tests.app import hard, tasks
 from tests.app.models import Note
 from tests.processes.conftest import end_of, wait_until
@@ -75,6 +77,7 @@ def test_a_connection_that_the_server_has_closed_meanwhile_fails_no_job(start_wo
     start_worker("--threads", "1")
     end_of(hard.count.enqueue(), broker)
     hang_up()
+    threading.Event().wait(2 * TRUSTED)  # the silence in which it happens
 
     assert end_of(hard.count.enqueue(), broker).state == State.SUCCEEDED
 

@@ -1,7 +1,10 @@
 """Database connections of the threads that run tasks: kept from job to job, but never handed on dirty."""
 
 import logging
+import math
 import os
+import threading
+import time
 from sqlite3 import ProgrammingError
 from typing import Any
 
@@ -9,8 +12,11 @@ from django.db import connections, reset_queries
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 IDLE = 0  # libpq's number for a connection that is in no transaction
+TRUSTED = 0.1  # seconds without use after which a connection is tried before its next use
 
 logger = logging.getLogger("mainspring.worker")
+
+_rest = threading.local()
 
 
 def keep_from_programs(connection: BaseDatabaseWrapper, **kwargs: Any) -> None:
@@ -21,6 +27,18 @@ def keep_from_programs(connection: BaseDatabaseWrapper, **kwargs: Any) -> None:
     """
     if connection.vendor == "mysql" and hasattr(connection.connection, "fileno"):
         os.set_inheritable(connection.connection.fileno(), False)
+
+
+def try_idle_connections() -> None:
+    """
+    Have this thread's connections tried at their next use, by Django's health check, if nobody has used them lately.
+
+    The server may have hung up meanwhile, and the next job must not fail of that. A thread in use goes without: to try
+    takes a round trip for each job.
+    """
+    has_rested = time.monotonic() - getattr(_rest, "since", -math.inf) >= TRUSTED
+    for connection in connections.all(initialized_only=True):
+        connection.health_check_enabled = has_rested  # type: ignore[attr-defined] # the stubs lack it
 
 
 def tidy_connections() -> None:
@@ -40,12 +58,11 @@ def tidy_connections() -> None:
                 connection.close()  # back into the pool, or a few threads keep all of it
             else:
                 connection.close_if_unusable_or_obsolete()
-                # The server may hang up while the thread waits; a job that then asks it something must not fail.
-                connection.health_check_enabled = True  # type: ignore[attr-defined] # the stubs lack it
         except Exception:
             logger.exception("The connection %r could not be tidied; it is dropped.", connection.alias)
             connection.connection = None
     reset_queries()
+    _rest.since = time.monotonic()
 
 
 def drop_broken_connections() -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from asgiref.sync import ThreadSensitiveContext
 
-from mainspring.worker.connections import drop_broken_connections, tidy_connections
+from mainspring.worker.connections import drop_broken_connections, tidy_connections, try_idle_connections
 from mainspring.worker.rows import pop_all
 from mainspring.worker.standstill import Standstill
 
@@ -143,7 +143,9 @@ class OrmThread(ThreadPoolExecutor):
         self._is_used = False
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        self._is_used = True
+        if not self._is_used:
+            self._is_used = True
+            super().submit(try_idle_connections)
         return super().submit(fn, *args, **kwargs)
 
     def tidy(self) -> None:

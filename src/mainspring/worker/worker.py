@@ -13,7 +13,7 @@ from mainspring.exceptions import BrokerUnavailable
 from mainspring.job import Job, State
 from mainspring.worker.capacity import Capacity, Pool
 from mainspring.worker.claims import Claims
-from mainspring.worker.connections import tidy_connections
+from mainspring.worker.connections import tidy_connections, try_idle_connections
 from mainspring.worker.coroutines import Coroutines
 from mainspring.worker.execution import Execution, Ran
 from mainspring.worker.known_tasks import KnownTasks
@@ -378,6 +378,7 @@ class Worker:
                     self._give_back(claimed.job)
 
     def _run_in_thread(self, item: Claimed | Announcement | EndedElsewhere, slot: int) -> None:
+        try_idle_connections()
         if isinstance(item, Announcement):
             for ran in item.rans:
                 self._execution.announce(ran)
