@@ -309,9 +309,8 @@ def test_many_jobs_that_begin_a_transaction_by_hand(way):
 @sure_ways
 def test_many_jobs_in_a_transaction_by_hand_that_is_not_read_committed(way, monkeypatch):
     """Their savepoint takes the isolation of the transaction as it is."""
-    connections[way.database].ensure_connection()
-    monkeypatch.setattr(connections[way.database], "isolation_level", other_isolation())
     with by_hand(way.database):
+        choose_isolation(connections[way.database], monkeypatch)
         Note.objects.using(way.database).create(text="first")
         kept = mainspring.enqueue_many(way.task, [(1, 1)] * 3)
         transaction.commit(using=way.database)
@@ -321,12 +320,30 @@ def test_many_jobs_in_a_transaction_by_hand_that_is_not_read_committed(way, monk
     assert [way.has(result) for result in kept] == [True] * 3
 
 
-def other_isolation():
-    if settings.DATABASE == "mariadb":
-        return "repeatable read"
-    from django.db.backends.postgresql.psycopg_any import IsolationLevel
+@pytest.mark.skipif(settings.DATABASE == "sqlite", reason="it knows one isolation only")
+def test_a_job_is_cancelled_in_a_transaction_by_hand_that_is_not_read_committed(monkeypatch):
+    """Its isolation is settled, and PostgreSQL refuses every change of it after the first statement."""
+    result, broker = tasks.add.enqueue(1, 1), task_backends["default"].broker
+    with by_hand("default"):
+        choose_isolation(connections["default"], monkeypatch)
+        Note.objects.create(text="first")
+        [cancelled] = broker.cancel([result.id])
+        transaction.commit()
 
-    return IsolationLevel.REPEATABLE_READ
+    assert broker.get(result.id) == cancelled
+
+
+def choose_isolation(connection, monkeypatch):
+    """Begin a transaction at REPEATABLE READ, and have Django know of it."""
+    connection.ensure_connection()
+    level = "repeatable read"
+    if connection.vendor == "postgresql":
+        from django.db.backends.postgresql.psycopg_any import IsolationLevel
+
+        level = IsolationLevel.REPEATABLE_READ
+        with connection.cursor() as cursor:
+            cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+    monkeypatch.setattr(connection, "isolation_level", level)
 
 
 only_postgresql = pytest.mark.skipif(settings.DATABASE != "postgresql", reason="the others do nothing like it")
