@@ -265,3 +265,15 @@ def test_what_was_claimed_for_a_worker_that_is_no_longer_known_is_given_back(bro
     job = broker.get(late.id)
     assert (job.state, job.attempts, job.crashes, job.interruptions) == (State.READY, 0, 0, 0)
     assert broker.get(inline.id).state == State.RUNNING
+
+
+def test_old_jobs_are_pruned_for_half_of_the_time_while_there_are_more(broker, make, monkeypatch):
+    """A fixed pause would let jobs end faster than they are pruned."""
+
+    def prune_for_a_while(states, before, limit, *, dry_run):
+        broker.clock.travel(0.2)
+        return limit
+
+    monkeypatch.setattr(broker, "prune", prune_for_a_while)
+
+    assert make().tick() == pytest.approx(0.4, abs=0.1)

@@ -324,7 +324,10 @@ class Broker(ABC):
 
     def _is_our_write(self, job: Job) -> bool:
         """Did we end this job, and not another rescue whose write ours repeats? One of us announces the end."""
-        return not State(job.state).is_end or self.get(job.id) == job
+        if not State(job.state).is_end:
+            return True
+        stored = self.get(job.id)
+        return stored is not None and stored.finished_at == job.finished_at
 
     def _rescued(
         self, job: Job, started: Collection[str] | None, was_killed: bool, max_crashes: int, reason: str

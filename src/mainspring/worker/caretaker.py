@@ -295,10 +295,13 @@ class Caretaker:
             self.expect(next_due)
 
     def _prune(self) -> None:
-        self._prune_at = self._elapsed() + PRUNE_EVERY
+        began = self._elapsed()
+        self._prune_at = began + PRUNE_EVERY
         try:
             if prune(self._broker, self._options, BATCH) >= BATCH:
-                self._prune_at = self._elapsed() + RETRY_AFTER
+                # There is more. Half of the time is for that, or jobs could end faster than they are pruned.
+                now = self._elapsed()
+                self._prune_at = now + (now - began)
         except BrokerRefused as error:
             logger.error("Old jobs could not be pruned; that is tried again. %s", error)
 
