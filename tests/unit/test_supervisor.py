@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from mainspring.exceptions import BrokerUnavailable
 from mainspring.worker.supervisor import Supervisor
 
 
@@ -50,3 +51,32 @@ def test_it_does_not_spin_while_a_killed_process_takes_its_time(supervisor):
     supervisor._stops_by = time.monotonic() - 60
 
     assert min(supervisor._pauses()) > 0
+
+
+def test_a_store_that_refuses_only_to_be_listened_to_is_said_once(supervisor, caplog):
+    """Jobs then start up to a beat late, and somebody will ask why."""
+
+    def refuse():
+        raise BrokerUnavailable("no connection left")
+
+    supervisor._has_said_deaf = supervisor._caretaker.is_away = False
+    supervisor._broker = SimpleNamespace(listen=refuse)
+    for _ in range(3):
+        supervisor._listen()
+
+    assert [record.getMessage() for record in caplog.records if "no connection left" in record.getMessage()] == [
+        "Listening for work is not possible; until it is, each beat looks for some. no connection left"
+    ]
+
+
+def test_a_store_that_is_away_is_not_said_to_refuse_anything(supervisor, caplog):
+    """The caretaker says that it is away, and one line is enough."""
+
+    def refuse():
+        raise BrokerUnavailable("away")
+
+    supervisor._has_said_deaf, supervisor._caretaker.is_away = False, True
+    supervisor._broker = SimpleNamespace(listen=refuse)
+    supervisor._listen()
+
+    assert caplog.records == []

@@ -81,7 +81,7 @@ class Caretaker:
         self._trusted_since = self._trusted_until = 0.0
         self._unknown: set[str] = set()  # who held jobs at the last look without being known to the store
         self._unknown_at = 0.0
-        self._is_away = False
+        self.is_away = False
         self.has_alone = False
 
     @property
@@ -118,18 +118,18 @@ class Caretaker:
             self._do_burials()
         except BrokerUnavailable as error:
             return self._try_again(error)
-        if self._is_away:
+        if self.is_away:
             logger.info("The store can be used again.")
-            self._is_away = False
+            self.is_away = False
         duties = [self._beat_at, self._promote_at, self._prune_at]
         if self._crew.are_running_jobs():
             duties.append(self._ask_at)
         return max(min(duties) - self._elapsed(), 0.0)
 
     def _try_again(self, error: BrokerUnavailable) -> float:
-        if not self._is_away:
+        if not self.is_away:
             logger.error("The store cannot be used; trying again until it can. %s", error)
-        self._is_away = True
+        self.is_away = True
         return RETRY_AFTER
 
     def leave(self) -> None:

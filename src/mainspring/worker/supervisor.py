@@ -54,6 +54,7 @@ class Supervisor:
         self._files = FileWatch()
         self._files_at = self._weighed_at = time.monotonic()
         self._listener: Listener | None = None
+        self._has_said_deaf = False
         self._signals: list[int] = []
         self._stops_by: float | None = None
         self._is_forced = False
@@ -100,8 +101,10 @@ class Supervisor:
             return
         try:
             self._listener = self._broker.listen()
-        except BrokerUnavailable:
-            return  # the caretaker has said so
+        except BrokerUnavailable as error:
+            self._say_deaf(f"Listening for work is not possible; until it is, each beat looks for some. {error}")
+            return
+        self._has_said_deaf = False
         fileno = self._listener.fileno()
         if fileno is not None:
             self._selector.register(fileno, selectors.EVENT_READ, self._listener)
@@ -201,8 +204,14 @@ class Supervisor:
                 self._caretaker.expect(0)
                 self._children.wake()
         except BrokerUnavailable as error:
-            logger.warning("Listening for work was cut off; it is taken up again. %s", error)
+            self._say_deaf(f"Listening for work was cut off; it is taken up again. {error}")
             self._close_listener()
+
+    def _say_deaf(self, message: str) -> None:
+        """Say it once; not while the store is away, which the caretaker says."""
+        if not (self._has_said_deaf or self._caretaker.is_away):
+            logger.warning("%s", message)
+            self._has_said_deaf = True
 
     def _close_listener(self) -> None:
         if self._listener is None:
