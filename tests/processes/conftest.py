@@ -67,7 +67,8 @@ class WorkerCommand:
         self.process.kill()
         self.process.wait()
         self._reader.join(SOON)
-        self.process.stdout.close()
+        if not self._reader.is_alive():  # or a process that a task has left behind still holds the other end
+            self.process.stdout.close()
 
 
 def _is_worker_process(process):
