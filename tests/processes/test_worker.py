@@ -4,6 +4,7 @@ import json
 import os
 import signal
 
+import psutil
 import pytest
 
 from mainspring.job import State
@@ -174,6 +175,18 @@ def test_a_job_that_forks_and_dies_does_not_hold_the_supervisor(start_worker, br
     worker.terminate()
     assert worker.wait() == 0
     os.kill(int(Note.objects.get().text), signal.SIGKILL)
+
+
+def test_a_fork_keeps_no_connection_of_the_process_that_it_has_outlived(start_worker, broker):
+    """The server would not hear of its death, nor let go of what it had locked."""
+    result = tasks.fork_and_die_once.enqueue()
+    start_worker()
+    wait_until(Note.objects.exists)
+    fork = psutil.Process(int(Note.objects.get().text))
+
+    wait_until(lambda: not fork.net_connections("inet"))
+    assert end_of(result, broker).crashes == 1
+    fork.kill()
 
 
 def test_a_dead_child_is_replaced_and_its_job_runs_again(start_worker, broker):

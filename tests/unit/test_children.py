@@ -4,6 +4,7 @@ import io
 import itertools
 import selectors
 import socket
+import time
 
 import pytest
 
@@ -102,7 +103,7 @@ def make(tmp_path, monkeypatch):
             child.memory.close()
 
 
-OVER = {"over": True, "has_run_any": True}
+OVER = {"over": True, "has_run_any": True, "has_left_any": False}
 
 
 def test_ends_are_announced_by_whoever_is_ready_first(make):
@@ -227,3 +228,21 @@ def test_nothing_of_a_process_that_ended_while_it_was_told_something_is_left(mak
     crew.end(1, code=-9)
 
     assert not crew.selector.get_map()
+
+
+@pytest.mark.parametrize(
+    ("last_words", "seconds"),
+    [({"has_run_any": True}, 0), ({}, module.ALONE_SOON), ({"has_left_any": True}, module.ALONE_AGAIN_AFTER)],
+)
+def test_when_a_process_for_jobs_that_run_alone_is_followed_by_another(make, monkeypatch, last_words, seconds):
+    """Only one that could not import what was there is no use; one that found nothing may have come a moment early."""
+    now = time.monotonic()
+    monkeypatch.setattr(module.time, "monotonic", lambda: now)
+    crew = make()
+    crew.start_missing(has_alone=True)
+    crew.end(2, **OVER | {"has_run_any": False} | last_words)
+
+    now += 0.9 * seconds
+    assert crew.children.needs_alone(True) is (seconds == 0)
+    now += 0.2 * seconds
+    assert crew.children.needs_alone(True)

@@ -85,14 +85,12 @@ class Child:
 
         django.setup()
 
-        from django.db.backends.signals import connection_created
-
-        from mainspring.worker.connections import keep_from_programs
+        from mainspring.worker.connections import keep_to_this_process
         from mainspring.worker.plan import Plan
         from mainspring.worker.terminal import log_to_terminal
 
         log_to_terminal()
-        connection_created.connect(keep_from_programs)
+        keep_to_this_process()
         self._plan = Plan.from_json(text)
         self._channel = channel
         self._memory = memory
@@ -141,7 +139,8 @@ class Child:
         code = EXIT_BROKEN
         try:
             code = EXIT_DONE if self._worker.run() else EXIT_CUT_OFF
-            self._channel.send_all(over=True, has_run_any=self._worker.has_run_any)
+            worker = self._worker
+            self._channel.send_all(over=True, has_run_any=worker.has_run_any, has_left_any=worker.has_left_any)
         except BaseException:
             logger.exception("The worker process met an error of its own and ends; its jobs go back.")
         finally:

@@ -38,6 +38,7 @@ class ChildProcess:
         self.is_ready = False
         self.is_over = False  # it said that it is done; what ends without saying so has crashed
         self.has_run_any = False  # as far as it has said
+        self.has_left_any = False  # jobs that it cannot run, as far as it has said
         self.is_broken = False  # it said that its code cannot be loaded
         self.is_retiring = False  # it claims no more, and another has taken its place
         self._process = process
@@ -94,7 +95,8 @@ class ChildProcess:
     def heard(self, message: dict[str, Any]) -> None:
         self.is_ready = self.is_ready or "ready" in message
         if "over" in message:
-            self.is_ready, self.is_over, self.has_run_any = False, True, message["has_run_any"]
+            self.is_ready, self.is_over = False, True
+            self.has_run_any, self.has_left_any = message["has_run_any"], message["has_left_any"]
         if "broken" in message:
             self.is_broken = True
 

@@ -20,6 +20,7 @@ RESTART_DELAYS = (0.0, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
 STEADY_AFTER = 10.0  # a child that lived this long was no failed start
 OVERRUN_MARGIN = 2.0  # seconds that a child gets to end by itself what takes no notice of its timeout
 ALONE_AGAIN_AFTER = 60.0  # what a process for jobs that run alone has left, it could not import; that may change
+ALONE_SOON = 1.0  # after a process for them that found nothing
 LARGEST_AFTER = 30.0  # seconds between two processes that are replaced because the machine's memory runs out
 
 
@@ -237,7 +238,7 @@ class Children:
         """Take note of a child that ended because there was nothing more for it to do."""
         options = self._plan.options
         if child.plan.is_alone:
-            self._alone_at = 0.0 if child.has_run_any else time.monotonic() + ALONE_AGAIN_AFTER
+            self._alone_at = time.monotonic() + _alone_again_after(child)
         elif options.drain or options.max_idle is not None:
             self._wanted -= 1
 
@@ -303,3 +304,11 @@ class Children:
     def kill(self) -> None:
         for child in self._all:
             child.kill()
+
+
+def _alone_again_after(child: ChildProcess) -> float:
+    """Return for how long to start no other process for jobs that run alone, when this one has ended."""
+    if child.has_run_any:
+        return 0.0
+    # Whoever found none may only have been late, or they were locked for a moment.
+    return ALONE_AGAIN_AFTER if child.has_left_any else ALONE_SOON

@@ -5,11 +5,14 @@ import math
 import os
 import threading
 import time
+from contextlib import suppress
 from sqlite3 import ProgrammingError
 from typing import Any
+from weakref import WeakSet
 
 from django.db import connections, reset_queries
 from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.backends.signals import connection_created
 
 IDLE = 0  # libpq's number for a connection that is in no transaction
 TRUSTED = 0.1  # seconds without use after which a connection is tried before its next use
@@ -17,16 +20,37 @@ TRUSTED = 0.1  # seconds without use after which a connection is tried before it
 logger = logging.getLogger("mainspring.worker")
 
 _rest = threading.local()
+_opened: WeakSet[Any] = WeakSet()  # the drivers' connections
 
 
-def keep_from_programs(connection: BaseDatabaseWrapper, **kwargs: Any) -> None:
+def keep_to_this_process() -> None:
     """
-    Let no program that a task starts inherit a new connection, which would outlive the worker there.
+    Let nothing that a task starts have this process's connections, whichever thread of ours has opened them.
 
-    A receiver of `connection_created`. The drivers of the other databases do this by themselves.
+    Their server would not hear of our death as long as a program or a fork holds their sockets, nor let go of what we
+    had locked.
     """
-    if connection.vendor == "mysql" and hasattr(connection.connection, "fileno"):
-        os.set_inheritable(connection.connection.fileno(), False)
+    connection_created.connect(_note_connection)
+    os.register_at_fork(after_in_child=_leave_connections_to_the_parent)
+
+
+def _note_connection(connection: Any, **kwargs: Any) -> None:
+    raw = connection.connection
+    if hasattr(raw, "fileno"):
+        _opened.add(raw)
+        os.set_inheritable(raw.fileno(), False)  # MySQL's driver does not by itself
+
+
+def _leave_connections_to_the_parent() -> None:
+    # Not closed: the driver may still write to that number, which would soon be another file's.
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for raw in list(_opened):
+        with suppress(Exception):  # each driver has its own error for one that is closed
+            os.dup2(nothing, raw.fileno(), inheritable=False)
+    os.close(nothing)
+    for connection in connections.all(initialized_only=True):
+        if not connection.in_atomic_block:
+            connection.connection = None  # the fork opens its own when it needs one
 
 
 def try_idle_connections() -> None:

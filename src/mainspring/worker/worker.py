@@ -71,7 +71,7 @@ class Worker:
         self.broker = broker
         self.id = worker_id
         self.jobs_claimed = 0
-        self.has_run_any = False
+        self.has_run_any = self.has_left_any = False
         self._options = options
         self._queues = queues
         self._reports: Reports = reports or NoReports()
@@ -297,6 +297,7 @@ class Worker:
             task = self._tasks.find(job.task_path)
             pool = self._capacity.pool_of(job.task_path)
             if task is None or pool is None:
+                self.has_left_any = True
                 self._give_back(job)
             else:
                 for_pool[pool].append(Claimed(job, task, since))
