@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 TRIES = 10
 # Deadlock and serialization failure of PostgreSQL; lock wait timeout and deadlock of MySQL.
-DEADLOCKS = {"40P01", "40001", 1205, 1213}
+DEADLOCKS = {"40P01", "40001", 1213}
 # undefined_table and undefined_column of PostgreSQL; unknown table and column of MySQL.
 MISSING = {"42P01", "42703", 1146, 1054}
 # A text or packet that MySQL cannot store comes as OperationalError, which elsewhere means "try again".

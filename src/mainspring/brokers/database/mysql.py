@@ -1,5 +1,6 @@
 """MariaDB and MySQL: a claim is one short transaction, since UPDATE returns no rows."""
 
+import math
 import secrets
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -7,6 +8,7 @@ from functools import partial
 from typing import Any
 
 from django.db import DatabaseError, OperationalError, transaction
+from django.db.backends.signals import connection_created
 
 from mainspring import job as machine
 from mainspring.brokers.base import Listener
@@ -65,6 +67,10 @@ class MySQL(Store):
                 cursor.execute("SET TRANSACTION ISOLATION LEVEL READ COMMITTED")
         with transaction.atomic(using=connection.alias):
             yield
+
+    def limit_waits(self, connection: Connection, seconds: float) -> None:
+        super().limit_waits(connection, seconds)
+        connection_created.connect(partial(_limit_lock_waits, connection.alias, math.ceil(seconds)), weak=False)
 
     def refuse_oversized(self, connection: Connection, texts: Iterable[str]) -> None:
         """Refuse a text to which the server would answer by hanging up, which looks like an outage."""
@@ -253,3 +259,9 @@ def _was_cut(own: Connection) -> bool:
         if error.args[0] == INTERRUPTED:
             return True
         raise
+
+
+def _limit_lock_waits(alias: str, seconds: int, connection: Connection, **kwargs: Any) -> None:
+    if connection.alias == alias:
+        with connection.cursor() as cursor:
+            cursor.execute(f"SET SESSION innodb_lock_wait_timeout = {seconds}")
