@@ -83,30 +83,20 @@ class DatabaseBroker(Broker):
         queues = list(dict.fromkeys(queues))
         if not queues or limit < 1:
             return []
-        at, token = self.clock.moment(), token or machine.new_token()
+        at, began, token = self.clock.moment(), self.clock.elapsed(), token or machine.new_token()
         if alone:
-            return self._take([Span(queue, ALONE, END) for queue in queues], limit, skip_tasks, worker_id, token, at)
-        began = self.clock.elapsed()
-        spans = self._cursor.spans(queues, skip_tasks, began)
-        jobs = self._take(spans, limit, skip_tasks, worker_id, token, at)
+            spans: Sequence[Span] = [Span(queue, ALONE, END) for queue in queues]
+        else:
+            spans = self._cursor.spans(queues, skip_tasks, began)
+        jobs = sorted(self._run(self._store.claim, spans, limit, skip_tasks, worker_id, token, at), key=_rank)
+        if alone:
+            return jobs
         bands = {(job.queue_name, job.priority) for job in jobs}
         if len(spans) == len(queues) and not any(span.low for span in spans):
             self._cursor.looked(began, self.clock.elapsed())
             bands |= set(self._run(self._store.bands, queues) if skip_tasks else ())
         self._cursor.learn(queues, bands, jobs, limit, at)
         return jobs
-
-    def _take(
-        self,
-        spans: Sequence[Span],
-        limit: int,
-        skip_tasks: Collection[str],
-        worker_id: str,
-        token: int,
-        at: int,
-    ) -> list[Job]:
-        jobs = self._run(self._store.claim, spans, limit, skip_tasks, worker_id, token, at)
-        return sorted(jobs, key=_rank)
 
     def settle(self, jobs: Sequence[Job]) -> set[str]:
         if not jobs:
