@@ -350,6 +350,24 @@ only_postgresql = pytest.mark.skipif(settings.DATABASE != "postgresql", reason="
 
 
 @only_postgresql
+def test_our_own_transactions_see_what_others_have_committed_meanwhile(monkeypatch):
+    """A project that works at REPEATABLE READ would else send a job twice from its outbox, or miss its end."""
+    from django.db.backends.postgresql.psycopg_any import IsolationLevel
+
+    connection, store = connections["default"], task_backends["default"].broker._store
+    connection.ensure_connection()
+    monkeypatch.setattr(connection, "isolation_level", IsolationLevel.REPEATABLE_READ)
+    with connection.cursor() as cursor:
+        cursor.execute("SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        with store.transaction(connection):
+            cursor.execute("SHOW transaction_isolation")
+            [isolation] = cursor.fetchone()
+    connection.close()
+
+    assert isolation == "read committed"
+
+
+@only_postgresql
 def test_the_call_for_a_worker_leaves_a_commit_by_hand_as_safe_as_it_was():
     """The call itself need not be on the disk, but it is made in the caller's transaction."""
     with by_hand("default"), connections["default"].cursor() as cursor:
