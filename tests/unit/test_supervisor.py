@@ -6,7 +6,9 @@ from types import SimpleNamespace
 
 import pytest
 
+from mainspring.brokers.memory import MemoryBroker
 from mainspring.exceptions import BrokerUnavailable
+from mainspring.worker.plan import Plan
 from mainspring.worker.supervisor import Supervisor
 
 
@@ -80,3 +82,14 @@ def test_a_store_that_is_away_is_not_said_to_refuse_anything(supervisor, caplog)
     supervisor._listen()
 
     assert caplog.records == []
+
+
+def test_settings_that_change_while_the_first_process_starts_are_seen(tmp_path, monkeypatch):
+    """The supervisor has loaded them itself, and watches them from then on."""
+    settings = tmp_path / "settings.py"
+    settings.write_text("A = 1")
+    monkeypatch.setattr("mainspring.worker.supervisor._own_files", lambda: {str(settings)})
+    made = Supervisor(Plan("memory", "default", {"reload": True}), MemoryBroker("memory"))
+    settings.write_text("A = 10")
+
+    assert made._files.changed() == str(settings)

@@ -100,8 +100,8 @@ class Child:
 
     def live(self) -> None:
         """Work, and do what the supervisor says until it has died; this never returns."""
-        threading.Thread(target=self._work, name="mainspring-worker", daemon=True).start()
         self._report_files()
+        threading.Thread(target=self._work, name="mainspring-worker", daemon=True).start()
         self._channel.send_all(ready=True)
         while self._channel.is_open:
             for message in self._channel.receive():

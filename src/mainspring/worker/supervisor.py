@@ -52,6 +52,8 @@ class Supervisor:
         self._questions = Questions(broker, self._children)
         self._caretaker = Caretaker(broker, self._options, self._children, lifelines, self._questions.ask, plan.queues)
         self._files = FileWatch()
+        if plan.reloads:
+            self._files.add(_own_files())  # now: what changes before a process has listed its own would be missed
         self._files_at = self._weighed_at = time.monotonic()
         self._listener: Listener | None = None
         self._has_said_deaf = False
