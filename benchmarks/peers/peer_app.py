@@ -1,24 +1,39 @@
-"""The same job in the words of each system. Runs in that system's own environment; STORM_SYSTEM says which it is."""
+"""The same job in the words of each system. Runs in that system's own environment; PEER_SYSTEM says which it is."""
 
 import contextlib
+import json
 import os
 import random
 import time
 
-SYSTEM = os.environ["STORM_SYSTEM"]
-REDIS = os.environ.get("STORM_REDIS", "")
+SYSTEM = os.environ["PEER_SYSTEM"]
+REDIS = os.environ.get("PEER_REDIS", "")
 
 
 def run(number):
+    """Do what the benchmark measures with."""
+    JOBS[os.environ["PEER_JOB"]](number)
+
+
+def short(number):
     """Last 10 to 50 ms, and note the beginning and the end."""
     note("begin", number)
     time.sleep(random.uniform(0.01, 0.05))
     note("end", number)
 
 
+def noop(number):
+    """Note the beginning of those jobs that somebody waits for, and do nothing."""
+    if number <= 0:
+        note("begin", number)
+
+
+JOBS = {"short": short, "noop": noop}
+
+
 def note(what, number):
     # One write to a file opened with O_APPEND is one whole line, whoever else writes at that moment.
-    log = os.open(os.environ["STORM_LOG"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    log = os.open(os.environ["PEER_LOG"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     os.write(log, f"{what} {number} {time.monotonic()}\n".encode())
     os.close(log)
 
@@ -33,7 +48,7 @@ if SYSTEM.startswith("mainspring"):
 
     run = task(run)
     send = run.enqueue
-elif SYSTEM == "django-tasks-db":
+elif SYSTEM.startswith(("django-tasks-db", "django-ox")):
     from django.tasks import task
 
     run = task()(run)
@@ -46,7 +61,7 @@ elif SYSTEM == "django-q2":
 elif SYSTEM == "huey":
     from huey import SqliteHuey
 
-    huey = SqliteHuey(filename=os.environ["STORM_FILE"], fsync=True)
+    huey = SqliteHuey(filename=os.environ["PEER_FILE"], fsync=True)
     send = huey.task()(run)
 elif SYSTEM == "rq":
     from redis import Redis
@@ -83,7 +98,7 @@ elif SYSTEM == "procrastinate":
     import procrastinate
 
     app = procrastinate.App(
-        connector=procrastinate.PsycopgConnector(conninfo=os.environ["STORM_POSTGRESQL"]),
+        connector=procrastinate.PsycopgConnector(conninfo=os.environ["PEER_POSTGRESQL"]),
         worker_defaults={"concurrency": 2, "update_heartbeat_interval": 1, "stalled_worker_timeout": 5},
     )
     task = app.task(name="run")(run)
@@ -100,7 +115,32 @@ elif SYSTEM == "procrastinate":
 
 
 def enqueue(jobs):
-    """Send so many jobs, numbered from 0."""
+    """Send so many jobs, numbered from 0, and print how many seconds that took."""
     with app.open() if SYSTEM == "procrastinate" else contextlib.nullcontext():
+        began = time.monotonic()
         for number in range(jobs):
             send(number)
+        print(time.monotonic() - began)
+
+
+def wait_until_stored(query, jobs):
+    """Print the moment at which the database shows so many outcomes."""
+    from django.db import connection
+
+    with connection.cursor() as cursor:
+        stored = 0
+        while stored < jobs:
+            time.sleep(0.02)
+            cursor.execute(query)
+            [stored] = cursor.fetchone()
+    print(time.monotonic())
+
+
+def ping(times, pause):
+    """Send so many jobs with random pauses, numbered from -1 down, and print when each was sent."""
+    sent = {}
+    for number in range(-1, -1 - times, -1):
+        time.sleep(random.uniform(*pause))
+        sent[number] = time.monotonic()
+        send(number)
+    print(json.dumps(sent))

@@ -3,18 +3,21 @@
 import json
 import os
 
-SYSTEM = os.environ["STORM_SYSTEM"]
+SYSTEM = os.environ["PEER_SYSTEM"]
 SECRET_KEY = "only for benchmarks"
 USE_TZ = True
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
-DATABASES = {"default": json.loads(os.environ["STORM_DATABASE"])}
+DATABASES = {"default": json.loads(os.environ["PEER_DATABASE"]) | {"CONN_MAX_AGE": None}}
 INSTALLED_APPS = ["django.contrib.contenttypes", "django.contrib.auth"]
 
 if SYSTEM.startswith("mainspring"):
     INSTALLED_APPS += ["mainspring"]
     OPTIONS = {"task_modules": ["peer_app"]}
     TASKS = {"default": {"BACKEND": "mainspring.backends.DatabaseBackend", "OPTIONS": OPTIONS}}
-elif SYSTEM == "django-tasks-db":
+elif SYSTEM.startswith("django-ox"):
+    INSTALLED_APPS += ["django_ox"]
+    TASKS = {"default": {"BACKEND": "django_ox.backend.OxBackend"}}
+elif SYSTEM.startswith("django-tasks-db"):
     INSTALLED_APPS += ["django_tasks_db"]
     TASKS = {"default": {"BACKEND": "django_tasks_db.DatabaseBackend"}}
 elif SYSTEM == "django-q2":

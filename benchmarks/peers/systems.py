@@ -1,4 +1,4 @@
-"""The systems of `storm_peers.py`: what each needs, how its worker is started, and its settings, for people."""
+"""The systems that the benchmarks compare: what each needs, how its worker is started, and its settings."""
 
 from dataclasses import dataclass
 
@@ -7,13 +7,20 @@ PYTHON = "{bin}/python"
 
 @dataclass(frozen=True)
 class System:
-    """`packages` go into an environment of its own; `worker` is a command, of which `copies` run beside each other."""
+    """
+    `packages` go into an environment of its own. `worker` is the command of the storm, of which `copies` run beside
+    each other, with these `settings`; `quick` is the one for speed, of one process, with `quick_settings`; `stored`
+    counts the outcomes. A system without `worker` or without `quick` takes no part there.
+    """
 
     name: str
     packages: tuple[str, ...]
     needs: tuple[str, ...]  # services, of "redis" and "postgresql"
-    worker: str
-    settings: str
+    worker: str = ""
+    settings: str = ""
+    quick: str = ""
+    quick_settings: str = ""
+    stored: str = ""
     prepare: str = ""
     copies: int = 1
     patience: float = 20.0  # seconds without movement after which the calm phase ends
@@ -25,6 +32,10 @@ class System:
 
 MIGRATE = f"{PYTHON} -m django migrate -v 0"
 OURS = f"{PYTHON} -m django mainspring worker --processes 2 --threads 1"
+OURS_QUICK = f"{PYTHON} -m django mainspring worker"
+OX = f"{PYTHON} -m django ox_worker --concurrency 4 --interval 0.1"
+OX_SETTINGS = "concurrency 4, interval 0.1 s (default 1 s), CONN_MAX_AGE None; all else default"
+OX_STORED = "SELECT COUNT(*) FROM django_ox_oxtask WHERE status = 'SUCCESSFUL'"
 SYSTEMS = (
     System(
         name="mainspring-sqlite",
@@ -32,6 +43,9 @@ SYSTEMS = (
         needs=(),
         prepare=MIGRATE,
         worker=OURS,
+        quick=OURS_QUICK,
+        quick_settings="all default",
+        stored="SELECT COUNT(*) FROM mainspring_finished",
         settings="2 processes with 1 thread; all else default",
     ),
     System(
@@ -40,6 +54,9 @@ SYSTEMS = (
         needs=("postgresql",),
         prepare=MIGRATE,
         worker=OURS,
+        quick=OURS_QUICK,
+        quick_settings="all default",
+        stored="SELECT COUNT(*) FROM mainspring_finished",
         settings="2 processes with 1 thread; all else default",
     ),
     System(
@@ -103,5 +120,23 @@ SYSTEMS = (
         worker=f"{PYTHON} -m django qcluster",
         settings="ORM broker on SQLite, 2 workers, timeout 5 s, retry 8 s, ack_failures off, max_attempts 0, bulk 1,"
         " queue_limit 4",
+    ),
+    System(
+        name="django-ox-sqlite",
+        packages=("django-ox",),
+        needs=(),
+        prepare=MIGRATE,
+        quick=OX,
+        stored=OX_STORED,
+        quick_settings=OX_SETTINGS,
+    ),
+    System(
+        name="django-ox-postgresql",
+        packages=("django-ox", "psycopg[binary]"),
+        needs=("postgresql",),
+        prepare=MIGRATE,
+        quick=OX,
+        stored=OX_STORED,
+        quick_settings=OX_SETTINGS,
     ),
 )

