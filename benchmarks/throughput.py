@@ -46,6 +46,7 @@ def measure(task_name, jobs, queue):
     done = 0
     while done < jobs:
         time.sleep(0.02)
+        assert worker.poll() is None, "the worker has ended; what it said stands above"
         with connection.cursor() as cursor:
             cursor.execute("SELECT COUNT(*) FROM mainspring_finished")
             done = cursor.fetchone()[0]

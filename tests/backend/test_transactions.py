@@ -350,13 +350,10 @@ only_postgresql = pytest.mark.skipif(settings.DATABASE != "postgresql", reason="
 
 
 @only_postgresql
-def test_our_own_transactions_see_what_others_have_committed_meanwhile(monkeypatch):
+def test_our_own_transactions_see_what_others_have_committed_meanwhile():
     """A project that works at REPEATABLE READ would else send a job twice from its outbox, or miss its end."""
-    from django.db.backends.postgresql.psycopg_any import IsolationLevel
-
     connection, store = connections["default"], task_backends["default"].broker._store
     connection.ensure_connection()
-    monkeypatch.setattr(connection, "isolation_level", IsolationLevel.REPEATABLE_READ)
     with connection.cursor() as cursor:
         cursor.execute("SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL REPEATABLE READ")
         with store.transaction(connection):

@@ -216,7 +216,7 @@ def test_a_server_that_takes_no_more_connections(server, start_worker, broker):
     assert_said_once(worker)
 
 
-LISTENS = {"postgresql": "LISTEN mainspring", "mysql": "SELECT SLEEP"}
+LISTENS = {"postgresql": "LISTEN mainspring", "mysql": "SELECT MASTER_GTID_WAIT"}
 
 
 def test_a_worker_that_cannot_listen_finds_its_jobs_all_the_same(server, start_worker, broker):

@@ -2,13 +2,16 @@
 
 import threading
 from contextlib import contextmanager
+from datetime import timedelta
 
 import pytest
 from django.conf import settings
 from django.db import connection, transaction
 
+from mainspring.clock import SECOND
 from mainspring.job import State
 from mainspring.models import Job
+from mainspring.testing import travel
 from tests.app import tasks
 from tests.app.models import Note
 from tests.processes.conftest import SOON, end_of, wait_until
@@ -34,6 +37,18 @@ def locked(job_id):
     yield
     go.set()
     thread.join()
+
+
+def test_a_due_job_that_somebody_has_locked_is_not_asked_for_without_a_pause(transactional_db, broker):
+    """It is past due for as long, and whoever promotes would go round and round."""
+    result = tasks.noop.using(run_after=timedelta(hours=1)).enqueue()
+    with travel(timedelta(hours=2)):
+        with locked(result.id):
+            again_at = broker.promote(10)
+            assert again_at - broker.clock.moment() == pytest.approx(SECOND // 4, abs=SECOND // 5)
+            assert broker.get(result.id).state == State.DEFERRED
+        assert broker.promote(10) is None
+        assert broker.get(result.id).state == State.READY
 
 
 def test_a_job_that_cannot_be_taken_back_yet_keeps_no_supervisor_from_beating(start_worker, broker):

@@ -55,7 +55,7 @@ def test_an_outcome_that_comes_while_others_are_stored_gives_notice(outcomes, no
     class Slow(deque):
         def append(self, item):
             if self:
-                outcomes.flush()
+                list(outcomes.flush())
                 assert outcomes.due_at() is None
             super().append(item)
 
@@ -67,6 +67,39 @@ def test_an_outcome_that_comes_while_others_are_stored_gives_notice(outcomes, no
     assert len(notices) == 2
 
 
+def test_no_statement_carries_more_than_a_database_takes(broker, outcomes, run, monkeypatch):
+    """Many large results go in several, and one that is too large alone still goes."""
+    monkeypatch.setattr("mainspring.worker.outcomes.MOST_AT_ONCE", 25)
+    for length in (10, 10, 10, 100, 1):
+        ran = run()
+        outcomes.add(Ran(ran.claimed, ran.job._replace(result="x" * length, errors="")))
+
+    batches = [[len(ran.job.result) for ran in batch] for batch in outcomes.flush()]
+    assert batches == [[10, 10], [10], [100], [1]]
+
+
+def test_an_outage_between_two_batches_loses_neither(broker, outcomes, run, monkeypatch):
+    """The first one has been handed on by then, and the second waits."""
+    monkeypatch.setattr("mainspring.worker.outcomes.MOST_AT_ONCE", 0)
+    settle, answers = broker.settle, [None, BrokerUnavailable("away"), None]
+
+    def answer(jobs):
+        if error := answers.pop(0):
+            raise error
+        return settle(jobs)
+
+    monkeypatch.setattr(broker, "settle", answer)
+    first, second = run(), run()
+    outcomes.add(first)
+    outcomes.add(second)
+    flushing = outcomes.flush()
+
+    assert next(flushing) == [first]
+    with pytest.raises(BrokerUnavailable):
+        next(flushing)
+    assert list(outcomes.flush()) == [[second]]
+
+
 def test_a_failure_that_is_refused_too_is_not_tried_for_ever(broker, outcomes, run, monkeypatch, caplog):
     """The job is left to a rescue, and that is said."""
 
@@ -75,8 +108,8 @@ def test_a_failure_that_is_refused_too_is_not_tried_for_ever(broker, outcomes, r
 
     monkeypatch.setattr(broker, "settle", refuse)
     outcomes.add(run())
-    outcomes.flush()
-    outcomes.flush()
+    assert list(outcomes.flush()) == [[]]
+    assert list(outcomes.flush()) == [[]]
 
     assert len(outcomes) == 0
     assert "its failure is refused too" in caplog.text
@@ -96,7 +129,7 @@ def test_what_is_refused_when_it_must_be_stored_at_once_is_stored_as_a_failure(b
 
     assert broker.get(stored.job.id).state == "failed"
     outcomes.add(stored)
-    assert outcomes.flush() == [stored]
+    assert list(outcomes.flush()) == [[stored]]
 
 
 def test_what_must_be_stored_at_once_waits_for_its_store(broker, outcomes, run, monkeypatch):

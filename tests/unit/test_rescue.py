@@ -30,6 +30,27 @@ def test_a_refused_rescue_ends_instead_of_going_round_for_ever(broker, monkeypat
         broker.rescue(["dead"], max_crashes=3)
 
 
+def test_what_was_taken_back_before_the_store_failed_is_told(broker, monkeypatch):
+    """Or nobody would hear that those jobs have ended."""
+    more = machine.new_job(task_path="a.b", arguments="{}", queue_name="default", priority=0, at=2, max_crashes=0)
+    broker.push([more])
+    broker.claim("dead", None, 1)
+    settle, answers = broker.settle, [None, BrokerUnavailable("away"), BrokerUnavailable("away"), None]
+
+    def answer(jobs):
+        if error := answers.pop(0):
+            raise error
+        return settle(jobs)
+
+    monkeypatch.setattr(broker, "settle", answer)
+
+    assert len(broker.rescue(["dead"], max_crashes=3, batch=1)) == 1
+    with pytest.raises(BrokerUnavailable):
+        broker.rescue(["dead"], max_crashes=3, batch=1)
+    assert len(broker.rescue(["dead"], max_crashes=3, batch=1)) == 1
+    assert broker.rescue(["dead"], max_crashes=3, batch=1) == []
+
+
 def test_the_reason_of_a_job_that_may_not_crash_says_so(broker):
     """It is not "crash 1 of at most 0"."""
     [job] = broker.rescue(["dead"], max_crashes=3)

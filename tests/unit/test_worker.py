@@ -5,6 +5,7 @@ import threading
 import time
 
 import pytest
+from django.db import connection
 
 import mainspring
 from mainspring.brokers.memory import MemoryBroker
@@ -256,3 +257,11 @@ def wait_until(condition):
     while not condition():
         assert time.monotonic() < deadline, "it never came true"
         threading.Event().wait(0.01)
+
+
+def test_no_statement_is_remembered_after_use(make):
+    """With DEBUG on Django remembers thousands, each as long as what the worker stores at once."""
+    connection.queries_log.append({"sql": "x" * 1000})
+    make().worker._use_store()
+
+    assert not connection.queries_log

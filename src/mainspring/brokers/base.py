@@ -309,15 +309,24 @@ class Broker(ABC):
         may have been. Those are charged with a crash (or, when the process `was_killed` on purpose, an interruption)
         and the others go back as if never claimed. Each write carries the token of the claim, so a job that was
         settled meanwhile is left alone. A job's own `max_crashes` goes before the one given here.
+
+        When the store fails in the middle, what was taken back so far is returned: call again until nothing is, and
+        the next call meets the error.
         """
         moved: list[Job] = []
-        while held := self.held_by(worker_ids, batch):
-            after = [self._rescued(job, started, was_killed, max_crashes, reason) for job in held]
-            accepted, refused = self.settle_each(after)
-            moved += [job for job in after if job.id in accepted and self._is_our_write(job)]
-            if refused:
-                # They would be found again for ever; the next rescue tries once more.
-                raise BrokerUnavailable(f"{len(refused)} jobs of a dead worker cannot be taken back: {refused[0][1]}")
+        try:
+            while held := self.held_by(worker_ids, batch):
+                after = [self._rescued(job, started, was_killed, max_crashes, reason) for job in held]
+                accepted, refused = self.settle_each(after)
+                moved += [job for job in after if job.id in accepted and self._is_our_write(job)]
+                if refused:
+                    # They would be found again for ever; the next rescue tries once more.
+                    raise BrokerUnavailable(
+                        f"{len(refused)} jobs of a dead worker cannot be taken back: {refused[0][1]}"
+                    )
+        except BrokerUnavailable:
+            if not moved:
+                raise
         if moved:
             self.wake()
         return moved

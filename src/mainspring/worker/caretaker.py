@@ -238,18 +238,8 @@ class Caretaker:
 
     def _bury(self, death: Death) -> None:
         self._crew.announce(self._fail_overrun(death))
-        moved = self._broker.rescue(
-            [death.worker_id],
-            max_crashes=self._options.max_crashes,
-            started=death.started,
-            was_killed=death.was_killed,
-            reason=death.reason,
-        )
-        self._broker.leave([death.worker_id])
-        death.forget()
-        self._lifelines.remove(death.worker_id)
-        quarantined = [job for job in moved if State(job.state).is_end]
-        if moved:
+        while moved := self._rescue_from(death):
+            quarantined = [job.id for job in moved if State(job.state).is_end]
             logger.warning(
                 "Jobs taken back from worker %s: %d, of which quarantined: %d.",
                 death.worker_id,
@@ -257,8 +247,20 @@ class Caretaker:
                 len(quarantined),
             )
             self._crew.wake()
-        self.has_alone = self.has_alone or any(map(self._is_alone, moved))
-        self._crew.announce([job.id for job in quarantined])
+            self._crew.announce(quarantined)
+            self.has_alone = self.has_alone or any(map(self._is_alone, moved))
+        self._broker.leave([death.worker_id])
+        death.forget()
+        self._lifelines.remove(death.worker_id)
+
+    def _rescue_from(self, death: Death) -> list[Job]:
+        return self._broker.rescue(
+            [death.worker_id],
+            max_crashes=self._options.max_crashes,
+            started=death.started,
+            was_killed=death.was_killed,
+            reason=death.reason,
+        )
 
     def _is_alone(self, job: Job) -> bool:
         """Is this a job that a process of its own is needed for, and here?"""

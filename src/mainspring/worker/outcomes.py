@@ -3,15 +3,15 @@
 import logging
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from mainspring.brokers.base import Broker
 from mainspring.conf import Options
 from mainspring.exceptions import BrokerRefused, BrokerUnavailable
 from mainspring.worker.execution import Execution, Ran
-from mainspring.worker.rows import pop_all
 
 RETRY_AFTER = 0.5
+MOST_AT_ONCE = 16_000_000  # characters of results and errors; no database takes a statement of any length
 
 logger = logging.getLogger("mainspring.worker")
 
@@ -77,16 +77,30 @@ class Outcomes:
         is_late = elapsed >= self._since + self._options.flush_after
         return bool(self._waiting) and (is_late or len(self._waiting) >= self._options.flush_jobs)
 
-    def flush(self) -> list[Ran]:
+    def flush(self) -> Iterator[list[Ran]]:
         """
-        Store everything that is here and return what the store accepted.
+        Store everything that is here, batch by batch, and yield of each what the store accepted.
 
         Raise BrokerUnavailable with nothing lost when the store is away. What the store refuses to take is stored as
         a failure instead; what no longer belongs to this worker is dropped and said so.
         """
-        rans = list(pop_all(self._waiting))
-        if not rans:
-            return []
+        left = len(self._waiting)
+        while batch := self._take(left):
+            left -= len(batch)
+            yield self._store_batch(batch)
+
+    def _take(self, most: int) -> list[Ran]:
+        batch: list[Ran] = []
+        size = 0
+        while len(batch) < most:
+            job = self._waiting[0].job
+            size += len(job.result or "") + len(job.errors)
+            if batch and size > MOST_AT_ONCE:
+                break
+            batch.append(self._waiting.popleft())
+        return batch
+
+    def _store_batch(self, rans: list[Ran]) -> list[Ran]:
         try:
             accepted, refused = self._broker.settle_each([ran.job for ran in rans])
         except BrokerUnavailable:

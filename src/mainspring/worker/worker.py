@@ -6,6 +6,8 @@ import threading
 from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
+from django.db import reset_queries
+
 from mainspring import job as machine
 from mainspring.brokers.base import Broker
 from mainspring.conf import Options
@@ -243,6 +245,7 @@ class Worker:
             if self._failures:
                 logger.info("The store can be used again.")
             self._failures, self._store_away_until = 0, None
+        reset_queries()  # where DEBUG is True Django keeps the last 9000, and a flush can have megabytes
 
     def _wants_to_look(self) -> bool:
         is_due = self._looks_at is not None and self._elapsed() >= self._looks_at
@@ -325,13 +328,13 @@ class Worker:
         is_due = self._outcomes.is_due(self._elapsed())
         if not (is_due or (self._outcomes and (is_last or self._claims_no_more()))):
             return
-        accepted = self._outcomes.flush()
-        self._worked_at = self._elapsed()
-        self._capacity.ran(accepted)
-        ended = [ran for ran in accepted if State(ran.job.state).is_end]
-        if ended:
-            self._threads.put([Announcement(ended)])
-        self._look_after_the_others([ran.job for ran in accepted])
+        for accepted in self._outcomes.flush():
+            self._worked_at = self._elapsed()
+            self._capacity.ran(accepted)
+            ended = [ran for ran in accepted if State(ran.job.state).is_end]
+            if ended:
+                self._threads.put([Announcement(ended)])
+            self._look_after_the_others([ran.job for ran in accepted])
         self._weigh()
 
     def _look_after_the_others(self, jobs: list[Job]) -> None:

@@ -28,6 +28,7 @@ T = TypeVar("T")
 
 STORES: dict[str, type[Store]] = {"postgresql": PostgreSQL, "sqlite": SQLite, "mysql": MySQL}
 SOON = 15 * SECOND  # a job that falls due later than this finds workers that have looked meanwhile
+LOCKED_FOR = SECOND // 4  # how long not to look again for due jobs of which somebody holds every row
 ASK_FOR_TIME_EVERY = 60.0
 TOLERATED = SECOND // 2  # what a machine's own clock may be off; a better one is not to be had over a network
 LONGEST_WAIT = 86_400  # seconds; who waits longer is told up to BACKSTOP seconds late
@@ -122,10 +123,14 @@ class DatabaseBroker(Broker):
         due_at = self._run(self._store.next_due)
         if due_at is None or due_at > now:
             return due_at
-        self._run(self._store.promote, now, limit)
-        self._cursor.forget()
-        self.wake()
-        return self._run(self._store.next_due)
+        promoted = self._run(self._store.promote, now, limit)
+        if promoted:
+            self._cursor.forget()
+            self.wake()
+        due_at = self._run(self._store.next_due)
+        if due_at is not None and not promoted:
+            return max(due_at, now + LOCKED_FOR)
+        return due_at
 
     def cancel(self, ids: Collection[str]) -> list[Job]:
         return self._run(self._cancel, ids, self.now())

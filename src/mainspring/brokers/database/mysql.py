@@ -31,6 +31,9 @@ ESCAPED = "\0\b\t\n\r\x1a\"'\\"  # sent as two characters
 SURELY_FITS = 100_000  # characters; nobody sets max_allowed_packet that low
 OUTCOME_COLUMNS = ("id", *MUTABLE_COLUMNS)
 TEXTS = {"state", "worker_id", "errors", "worker_ids", "result"}
+# What lasts until it is killed. To kill a SLEEP of MariaDB takes two or four seconds in one of a hundred times where
+# several sleep; a wait for a position that no replica reaches does not have that (benchmarks/wake_ups.py).
+WAITS = {True: "MASTER_GTID_WAIT('4294967295-1-18446744073709551615', {})", False: "SLEEP({})"}
 # The migration gives these to the tables; JSON_TABLE would take that of the database, and the join no index.
 COLLATIONS = {True: "utf8mb4_nopad_bin", False: "utf8mb4_0900_bin"}
 
@@ -188,14 +191,14 @@ def _outcomes(cursor: Any) -> str:
 
 
 class SleepListener(WakeListener):
-    """Hears of work by a SELECT SLEEP that somebody cuts short."""
+    """Hears of work by a SELECT that waits until somebody cuts it short."""
 
     def __init__(self, own: Connection) -> None:
         super().__init__(own)
         self._fall_asleep()
 
     def _fall_asleep(self) -> None:
-        self._own.connection.send_query(_sleep(BACKSTOP, "work"))
+        self._own.connection.send_query(_sleep(self._own, BACKSTOP, "work"))
 
     def _was_woken(self, own: Connection) -> bool:
         if not is_readable(own.connection.fileno()):
@@ -207,18 +210,19 @@ class SleepListener(WakeListener):
 
 
 class SleepWait(AnnouncedWait):
-    """Hears of the end of a job by a SELECT SLEEP that somebody cuts short."""
+    """Hears of the end of a job by a SELECT that waits until somebody cuts it short."""
 
     def wait(self, seconds: float) -> None:
         with suppress(OperationalError), self.connection.cursor() as cursor:
-            cursor.execute(_sleep(seconds, _topic(self.job_id)))
+            cursor.execute(_sleep(self.connection, seconds, _topic(self.job_id)))
 
     def is_late_wake_up(self, error: DatabaseError) -> bool:
         return error.args[:1] == (INTERRUPTED,)
 
 
-def _sleep(seconds: float, topic: str) -> str:
-    return f"SELECT SLEEP({seconds:.3f}) /* mainspring {topic} */"
+def _sleep(connection: Any, seconds: float | str, topic: str) -> str:
+    wait = WAITS[connection.mysql_is_mariadb].format(seconds)
+    return f"SELECT {wait} /* mainspring {topic} */"
 
 
 def _topic(job_id: str) -> str:
@@ -227,7 +231,7 @@ def _topic(job_id: str) -> str:
 
 def _wake_up(connection: Connection, topics: Collection[str]) -> None:
     """Cut short the sleep of everyone who sleeps on one of these topics."""
-    texts = tuple(f"SELECT SLEEP(%) /* mainspring {topic} */" for topic in topics)
+    texts = tuple(_sleep(connection, "%", topic) for topic in topics)
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT id FROM information_schema.processlist WHERE db = DATABASE()"
@@ -242,7 +246,7 @@ def _wake_up(connection: Connection, topics: Collection[str]) -> None:
 def _can_be_woken(own: Connection, connection: Connection) -> bool:
     """Is a sleep cut short? Behind a pooler connections have other numbers, and a server may refuse to kill."""
     topic = f"test {secrets.token_hex(8)}"
-    own.connection.send_query(_sleep(1.0, topic))
+    own.connection.send_query(_sleep(own, 1.0, topic))
     while not is_readable(own.connection.fileno(), 0.005):
         _wake_up(connection, [topic])
     with own.wrap_database_errors:
@@ -254,7 +258,7 @@ def _was_cut(own: Connection) -> bool:
     raw = own.connection
     try:
         raw.read_query_result()
-        return bool(int(raw.store_result().fetch_row()[0][0]))
+        return int(raw.store_result().fetch_row()[0][0]) == 1
     except raw.OperationalError as error:
         if error.args[0] == INTERRUPTED:
             return True

@@ -122,7 +122,7 @@ def _beat(beating: str, queues: str) -> str:
 
 class PostgreSQL(Store):
     _is_deaf: bool | None = None  # is nothing ever heard by LISTEN? None as long as nobody has waited for a job
-    _longest_wait: float | None = None  # seconds for a lock
+    _limits: Sequence[str] = ()  # what bounds the waits for locks
     is_in = "= ANY(%s)"
     not_in = "<> ALL(%s)"
     for_update = "FOR UPDATE"
@@ -137,23 +137,16 @@ class PostgreSQL(Store):
         """See what others have committed meanwhile, whatever isolation the project has chosen for its own work."""
         is_own = not in_transaction(connection)
         with transaction.atomic(using=connection.alias):
-            if is_own and (settings := self._own_settings(connection)):
+            if is_own:
+                # For this transaction alone, as a pooler may give the session to others. The isolation is set in any
+                # case: besides Django's setting the server, the role and the connection's options can choose one.
                 with connection.cursor() as cursor:
-                    cursor.execute("; ".join(settings))
+                    cursor.execute("; ".join(["SET TRANSACTION ISOLATION LEVEL READ COMMITTED", *self._limits]))
             yield
-
-    def _own_settings(self, connection: Any) -> list[str]:
-        """Return what to set in a transaction of ours: never more, as a pooler may give the session to others."""
-        settings = []
-        if connection.isolation_level.name != "READ_COMMITTED":
-            settings.append("SET TRANSACTION ISOLATION LEVEL READ COMMITTED")
-        if self._longest_wait is not None:
-            settings.append(f"SET LOCAL lock_timeout = {round(self._longest_wait * 1000)}")
-        return settings
 
     def limit_waits(self, connection: Connection, seconds: float) -> None:
         super().limit_waits(connection, seconds)
-        self._longest_wait = seconds
+        self._limits = [f"SET LOCAL lock_timeout = {round(seconds * 1000)}"]
 
     def insert_many(self, cursor: Any, jobs: Sequence[Job], on_conflict: str = "") -> None:
         for start in range(0, len(jobs), 1000):
@@ -200,7 +193,7 @@ class PostgreSQL(Store):
     def settle(self, connection: Connection, jobs: Sequence[Job]) -> set[str]:
         ended = [job for job in jobs if job.state in ENDS]
         back = [job for job in jobs if job.state in LIVE]
-        is_alone = not (ended and back) and self._longest_wait is None and not connection.in_atomic_block
+        is_alone = not (ended and back) and not self._limits and not connection.in_atomic_block
         with nullcontext() if is_alone else self.transaction(connection), connection.cursor() as cursor:
             return _settle(cursor, FINISH, ended) | _settle(cursor, PUT_BACK, back)
 

@@ -214,8 +214,8 @@ class Store:
             due_at: int | None = cursor.fetchone()[0]
             return due_at
 
-    def promote(self, connection: Connection, now: int, limit: int) -> None:
-        """Make up to `limit` due jobs ready."""
+    def promote(self, connection: Connection, now: int, limit: int) -> int:
+        """Make up to `limit` due jobs ready, passing over those that somebody has locked; return how many."""
         with self.transaction(connection), connection.cursor() as cursor:
             cursor.execute(
                 f"SELECT id FROM {JOB} {self.by_due} WHERE due_at <= %s ORDER BY due_at LIMIT %s {self.skip_locked}",
@@ -231,6 +231,7 @@ class Store:
                     f" WHERE id {self.is_in}",
                     [self.listed(ids)],
                 )
+            return len(ids)
 
     # Looking.
 
