@@ -41,6 +41,25 @@ def test_a_job_that_ends_while_the_server_is_away(start_worker, broker, server):
     assert Note.objects.count() == 1
 
 
+def test_a_worker_that_stops_while_the_server_is_away(start_worker, broker, server):
+    """It ends in time all the same. What it ran goes back when a worker finds that, and was no crash."""
+    result = tasks.note_and_hang.enqueue("a")
+    worker = start_worker("--shutdown-timeout", "1")
+    wait_until(Note.objects.exists)
+    server.stop()
+    connections.close_all()
+    worker.wait_for_line("trying again until it can")
+    worker.terminate()
+    code = worker.wait()
+    server.start()
+    start_worker()
+    wait_until(lambda: Note.objects.count() == 2)
+
+    job = broker.get(result.id)
+    assert (job.state, job.attempts, job.crashes, job.interruptions) == (State.RUNNING, 0, 0, 1)
+    assert code == 0
+
+
 def test_a_worker_that_starts_while_the_server_is_away(start_worker, broker, server):
     """It waits, says for what, and then works."""
     result = tasks.add.enqueue(1, 2)

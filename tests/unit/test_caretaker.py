@@ -49,6 +49,7 @@ class Lines:
     def __init__(self):
         self.held = {}
         self.ran = {}
+        self.stopping = set()
         self.removed = []
 
     def is_held(self, worker_id):
@@ -56,6 +57,9 @@ class Lines:
 
     def started(self, worker_id):
         return self.ran.get(worker_id)
+
+    def was_stopping(self, worker_id):
+        return worker_id in self.stopping
 
     def remove(self, worker_id):
         self.removed.append(worker_id)

@@ -57,6 +57,18 @@ def test_a_killed_worker_is_seen_at_once_with_what_it_ran(lines, worker):
     assert lines.started("w:1") == {"some-job"}
 
 
+def test_a_dead_worker_that_had_been_told_to_stop_is_known(lines):
+    """Its last beat may not have said so."""
+    memory = lines.create("w:1", slots=2)
+    assert not lines.was_stopping("w:1")
+    memory.note_stop()
+    memory.start(0, "some-job")
+    memory.close()
+
+    assert lines.was_stopping("w:1")
+    assert lines.started("w:1") == {"some-job"}
+
+
 def test_two_who_look_do_not_take_each_other_for_the_worker(lines, worker):
     """A look is shared."""
     import fcntl

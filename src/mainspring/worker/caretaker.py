@@ -270,7 +270,9 @@ class Caretaker:
     def _take_back(self, worker: WorkerInfo, started: frozenset[str] | None, reason: str) -> None:
         logger.warning("Worker %s is dead; its jobs are taken back. %s", worker.id, reason)
         # A service manager that loses patience with a worker that stops is no fault of its jobs.
-        self.bury(Death(worker.id, started, bool(worker.facts.get("stopping")), reason))
+        # Its last beat may not have said so, if it stopped while the store was away.
+        was_stopping = bool(worker.facts.get("stopping")) or self._lifelines.was_stopping(worker.id)
+        self.bury(Death(worker.id, started, was_stopping, reason))
 
     def _fail_overrun(self, death: Death) -> set[str]:
         """Fail the jobs that took no notice of their timeout, for which a worker was killed; return their ids."""

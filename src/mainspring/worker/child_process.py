@@ -106,6 +106,7 @@ class ChildProcess:
     def stop(self, within: float) -> None:
         """Let it claim no more, and end within so many seconds."""
         self._is_stopping = True
+        self.memory.note_stop()
         self.channel.send(stop=within)
 
     def retire(self) -> None:

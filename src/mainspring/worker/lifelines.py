@@ -8,12 +8,16 @@ import struct
 import tempfile
 import time
 import uuid
+from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
+from typing import TypeVar
 
 from mainspring.worker.scratch import scratch_file
 from mainspring.worker.shared_memory import SharedMemory
+
+T = TypeVar("T")
 
 logger = logging.getLogger("mainspring.worker")
 
@@ -75,12 +79,19 @@ class Lifelines:
 
     def started(self, worker_id: str) -> frozenset[str] | None:
         """Return the ids of the jobs that a dead worker was running, None if nobody here can tell."""
+        return self._read(worker_id, SharedMemory.started_in)
+
+    def was_stopping(self, worker_id: str) -> bool:
+        """Is it known here that a dead worker had been told to stop?"""
+        return bool(self._read(worker_id, SharedMemory.was_stopping_in))
+
+    def _read(self, worker_id: str, reader: Callable[[int], T]) -> T | None:
         try:
             fd = os.open(self._path(worker_id), os.O_RDONLY)
         except OSError:
             return None
         try:
-            return SharedMemory.started_in(fd) if SharedMemory.machine_of(fd) == machine() else None
+            return reader(fd) if SharedMemory.machine_of(fd) == machine() else None
         except (OSError, ValueError, struct.error):
             return None
         finally:

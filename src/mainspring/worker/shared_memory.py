@@ -7,8 +7,9 @@ import struct
 from typing import NamedTuple
 
 # Until when others surely take the child for alive, and since when without a gap, on CLOCK_BOOTTIME; by how much the
-# store's clock is ahead of that, in microseconds; the machine that both run on.
-HEADER = struct.Struct("ddq40s")
+# clock of the store is ahead of that, in microseconds; the machine of both; whether the child has been told to stop.
+HEADER = struct.Struct("ddq40sQ")
+STOPPING_AT = HEADER.size - 8
 BEAT = struct.Struct("ddq")
 SLOT = struct.Struct("40sdQ")  # the job's id, the moment on the monotonic clock that ends its patience, the thread
 
@@ -41,7 +42,7 @@ class SharedMemory:
         if os.pwrite(fd, bytes(size), 0) < size:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         memory = cls(fd)
-        HEADER.pack_into(memory._memory, 0, 0.0, 0.0, 0, machine)
+        HEADER.pack_into(memory._memory, 0, 0.0, 0.0, 0, machine, False)
         return memory
 
     @staticmethod
@@ -49,6 +50,11 @@ class SharedMemory:
         """Return the machine that a file of another process is from."""
         header = os.pread(fd, HEADER.size, 0)
         return bytes(HEADER.unpack(header)[3]).rstrip(b"\0") if len(header) == HEADER.size else b""
+
+    @staticmethod
+    def was_stopping_in(fd: int) -> bool:
+        """Had the file's process been told to stop when it died?"""
+        return any(os.pread(fd, 8, STOPPING_AT))
 
     @staticmethod
     def started_in(fd: int) -> frozenset[str]:
@@ -87,6 +93,10 @@ class SharedMemory:
         struct.pack_into("d", self._memory, 8, since)
         struct.pack_into("d", self._memory, 0, until)
         os.utime(self.fd)  # a change of the memory does not show everywhere that the file is in use
+
+    def note_stop(self) -> None:
+        """Note that the child has been told to stop, for whoever finds what it could not give back."""
+        struct.pack_into("Q", self._memory, STOPPING_AT, True)
 
     def is_busy(self) -> bool:
         """Does anything run? This is cheap enough to be asked many times a second."""
