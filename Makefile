@@ -54,7 +54,7 @@ types: setup ## check the types with mypy
 
 bench: setup ## run one benchmark, QUESTION=<file in benchmarks/ without .py>
 	@if [ -n "$(QUESTION)" ]; then .venv/bin/python benchmarks/$(QUESTION).py; \
-	else echo "Which one? make bench QUESTION=..."; basename -s .py benchmarks/*.py; fi
+	else echo "Which one? make bench QUESTION=..."; basename -s .py $$(grep -l __main__ benchmarks/*.py); fi
 
 docs: ## say where the documentation is
 	@echo "The documentation is Markdown, to be read as it is:"; find docs -name '*.md' | sort

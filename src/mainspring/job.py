@@ -6,6 +6,7 @@ import secrets
 import time
 import uuid
 from enum import StrEnum
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 MAX_KEPT = 50  # errors and worker ids kept on a job; the counts are columns of their own
@@ -140,6 +141,13 @@ def new_job(
         due_at=None if is_due else run_after,
         max_crashes=max_crashes,
     )
+
+
+def is_repeat(job: Job, stored: Job) -> bool:
+    """Has this outcome of a claim been stored before, so that the reply to that write was lost?"""
+    # The counters tell a repeated retry from one that comes after the job was rescued: both end READY, same token.
+    outcome = attrgetter("token", "state", "attempts", "crashes", "interruptions")
+    return job.token is not None and outcome(job) == outcome(stored)
 
 
 def promote(job: Job) -> Job:

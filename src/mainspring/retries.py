@@ -79,7 +79,7 @@ class Retryable(Protocol):
     def give_up_on(self) -> tuple[type[BaseException], ...]: ...
 
 
-def should_retry(
+def retry_delay(
     task: Retryable,
     options: "Options",
     attempt: int,

@@ -9,7 +9,7 @@ import pytest
 
 from mainspring.conf import parse
 from mainspring.exceptions import Retry
-from mainspring.retries import LONGEST, Backoff, delay_before, parse_backoff, parse_exceptions, should_retry
+from mainspring.retries import LONGEST, Backoff, delay_before, parse_backoff, parse_exceptions, retry_delay
 
 OPTIONS = parse("default", {"OPTIONS": {"max_attempts": 3, "backoff": 5}})
 ONE_ATTEMPT = parse("default", {})
@@ -141,17 +141,17 @@ def test_growing_backoffs_never_shrink():
 
 
 def test_a_job_is_retried_until_its_attempts_are_used_up():
-    assert [should_retry(Task(), OPTIONS, attempt, ValueError()) for attempt in (1, 2, 3, 4)] == [5, 5, None, None]
+    assert [retry_delay(Task(), OPTIONS, attempt, ValueError()) for attempt in (1, 2, 3, 4)] == [5, 5, None, None]
 
 
 def test_the_task_goes_before_the_options():
     task = Task(max_attempts=2, backoff=[1])
 
-    assert [should_retry(task, OPTIONS, attempt, ValueError()) for attempt in (1, 2)] == [1, None]
+    assert [retry_delay(task, OPTIONS, attempt, ValueError()) for attempt in (1, 2)] == [1, None]
 
 
 def test_without_any_setting_the_first_error_is_final():
-    assert should_retry(Task(), ONE_ATTEMPT, 1, ValueError()) is None
+    assert retry_delay(Task(), ONE_ATTEMPT, 1, ValueError()) is None
 
 
 @pytest.mark.parametrize(
@@ -169,45 +169,45 @@ def test_without_any_setting_the_first_error_is_final():
 )
 def test_which_exceptions_are_retried(facts, error, is_retried):
     """Giving up goes before retrying."""
-    assert (should_retry(Task(**facts), OPTIONS, 1, error) is not None) is is_retried
+    assert (retry_delay(Task(**facts), OPTIONS, 1, error) is not None) is is_retried
 
 
 @pytest.mark.parametrize("error", [SystemExit(), KeyboardInterrupt(), GeneratorExit()])
 def test_an_exit_is_retried_only_by_name(error):
-    assert should_retry(Task(), OPTIONS, 1, error) is None
-    assert should_retry(Task(retry_on=(type(error),)), OPTIONS, 1, error) == 5
+    assert retry_delay(Task(), OPTIONS, 1, error) is None
+    assert retry_delay(Task(retry_on=(type(error),)), OPTIONS, 1, error) == 5
 
 
 # raise Retry.
 
 
 def test_raising_retry_needs_no_setting():
-    assert should_retry(Task(), ONE_ATTEMPT, 500, Retry(delay="10m")) == 600
+    assert retry_delay(Task(), ONE_ATTEMPT, 500, Retry(delay="10m")) == 600
 
 
 def test_a_retry_without_a_delay_waits_for_the_backoff():
-    assert should_retry(Task(backoff=[1, 2]), ONE_ATTEMPT, 2, Retry()) == 2
-    assert should_retry(Task(), OPTIONS, 9, Retry()) == 5
+    assert retry_delay(Task(backoff=[1, 2]), ONE_ATTEMPT, 2, Retry()) == 2
+    assert retry_delay(Task(), OPTIONS, 9, Retry()) == 5
 
 
 def test_the_task_s_own_attempts_limit_its_retries():
     task = Task(max_attempts=2)
 
-    assert [should_retry(task, OPTIONS, attempt, Retry(delay=1)) for attempt in (1, 2)] == [1, None]
+    assert [retry_delay(task, OPTIONS, attempt, Retry(delay=1)) for attempt in (1, 2)] == [1, None]
 
 
 def test_raising_retry_goes_before_the_lists():
     """Who raises it knows better than the decorator did."""
-    assert should_retry(Task(retry_on=(OSError,), give_up_on=(Exception,)), OPTIONS, 1, Retry(delay=0)) == 0
+    assert retry_delay(Task(retry_on=(OSError,), give_up_on=(Exception,)), OPTIONS, 1, Retry(delay=0)) == 0
 
 
 @pytest.mark.parametrize(("asked", "given"), [(-1, 0), (timedelta(seconds=-1), 0), (0, 0), (1e15, LONGEST)])
 def test_the_delay_of_a_retry_is_kept_usable(asked, given):
-    assert should_retry(Task(), OPTIONS, 1, Retry(delay=asked)) == given
+    assert retry_delay(Task(), OPTIONS, 1, Retry(delay=asked)) == given
 
 
 def test_a_retry_follows_a_backoff_that_says_no_more():
-    assert should_retry(Task(backoff=lambda attempt, error: None), OPTIONS, 1, Retry()) is None
+    assert retry_delay(Task(backoff=lambda attempt, error: None), OPTIONS, 1, Retry()) is None
 
 
 # Exception classes.

@@ -249,12 +249,7 @@ class MemoryBroker(Broker):
 
     def _is_repeat(self, job: Job) -> bool:
         stored = self._jobs.get(job.id)
-        return stored is not None and job.token is not None and _outcome(stored) == _outcome(job)
-
-
-def _outcome(job: Job) -> tuple[object, ...]:
-    # The counters tell a repeated retry from one that comes after the job was rescued: both end READY, same token.
-    return job.token, job.state, job.attempts, job.crashes, job.interruptions
+        return stored is not None and machine.is_repeat(job, stored)
 
 
 class MemoryListener:

@@ -21,7 +21,7 @@ from mainspring.exceptions import TimeLimitExceeded
 from mainspring.job import Job, State
 from mainspring.payload import decode_arguments, encode_result
 from mainspring.results import result_of
-from mainspring.retries import should_retry
+from mainspring.retries import retry_delay
 from mainspring.tasks import Task
 from mainspring.worker.time_limits import Run, TimeLimits, interrupt_thread, settle_interruption
 
@@ -220,7 +220,7 @@ class Execution:
 
     def _delay_before_retry(self, task: Task, attempt: int, exception: BaseException) -> float | None:
         try:
-            return should_retry(task, self.options, attempt, exception)
+            return retry_delay(task, self.options, attempt, exception)
         except Exception:
             # A backoff callable is user code: its error must not cost the record of the attempt.
             logger.exception("The backoff of task %s raised; the job fails now.", task.module_path)

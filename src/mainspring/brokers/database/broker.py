@@ -110,7 +110,7 @@ class DatabaseBroker(Broker):
         if not others:
             return moved
         standing = self._run(self._store.standing, list(others))
-        return moved | {job.id for job in standing if _is_repeat(others[job.id], job)}
+        return moved | {job.id for job in standing if machine.is_repeat(others[job.id], job)}
 
     def held_by(self, worker_ids: Collection[str], limit: int) -> list[Job]:
         return self._run(self._store.held_by, worker_ids, limit)
@@ -248,11 +248,3 @@ class DatabaseBroker(Broker):
 
 def _rank(job: Job) -> int:
     return job.rank or 0
-
-
-def _is_repeat(job: Job, stored: Job) -> bool:
-    return job.token is not None and _outcome(job) == _outcome(stored)
-
-
-def _outcome(job: Job) -> tuple[object, ...]:
-    return job.token, job.state, job.attempts, job.crashes, job.interruptions

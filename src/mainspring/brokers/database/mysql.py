@@ -19,7 +19,7 @@ from mainspring.brokers.database.listeners import (
     is_readable,
     own_connection,
 )
-from mainspring.brokers.database.store import Connection, Span, Store, _jobs, as_json
+from mainspring.brokers.database.store import Connection, Span, Store, as_jobs, as_json
 from mainspring.brokers.database.tables import FINISHED, FINISHED_COLUMNS, JOB, MUTABLE_COLUMNS, WAITER, WORKER
 from mainspring.brokers.database.transactions import in_transaction
 from mainspring.brokers.database.waiting import AnnouncedWait
@@ -128,7 +128,7 @@ class MySQL(Store):
             jobs: list[Job] = []
             for span in spans:
                 cursor.execute(pick, [*span, skipped, limit])
-                jobs += _jobs(cursor)
+                jobs += as_jobs(cursor)
             jobs = sorted(jobs, key=lambda job: job.rank or 0)[:limit]
             if jobs:
                 cursor.execute(take, [token, worker_id, at, tuple(job.id for job in jobs)])

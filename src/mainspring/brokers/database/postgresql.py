@@ -11,7 +11,7 @@ from django.db import transaction
 
 from mainspring.brokers.base import Listener, Pulse, Question
 from mainspring.brokers.database.listeners import PollingListener, WakeListener, is_readable, own_connection
-from mainspring.brokers.database.store import QUEUES, Connection, Span, Store, _jobs, as_json, as_worker
+from mainspring.brokers.database.store import QUEUES, Connection, Span, Store, as_jobs, as_json, as_worker
 from mainspring.brokers.database.tables import (
     FINISHED,
     FINISHED_COLUMNS,
@@ -165,7 +165,7 @@ class PostgreSQL(Store):
         by_column = [list(column) for column in zip(*spans, strict=True)]
         with connection.cursor() as cursor:
             cursor.execute(CLAIM, [*by_column, list(skip_tasks), limit, limit, token, worker_id, at])
-            return _jobs(cursor)
+            return as_jobs(cursor)
 
     def announce(self, cursor: Any, ids: Collection[str]) -> None:
         cursor.execute(f"SELECT pg_notify('{ENDS_CHANNEL}', job_id) FROM {WAITER} WHERE job_id = ANY(%s)", [list(ids)])

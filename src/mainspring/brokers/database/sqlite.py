@@ -11,7 +11,7 @@ from django.db import DatabaseError, transaction
 
 from mainspring.brokers.database import errors
 from mainspring.brokers.database.listeners import own_connection
-from mainspring.brokers.database.store import Connection, Span, Store, _jobs
+from mainspring.brokers.database.store import Connection, Span, Store, as_jobs
 from mainspring.brokers.database.tables import FINISHED_COLUMNS, JOB, JOB_COLUMNS, TEXT_COLUMNS
 from mainspring.brokers.database.transactions import in_transaction
 from mainspring.exceptions import NotSentYet
@@ -89,7 +89,7 @@ class SQLite(Store):
             if not cursor.fetchall():
                 return []
             cursor.execute(CLAIM, [token, worker_id, at, *where, limit, limit])
-            return _jobs(cursor)
+            return as_jobs(cursor)
 
     def moment(self, connection: Connection) -> int:
         return time.time_ns() // 1000

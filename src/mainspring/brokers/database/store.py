@@ -178,9 +178,9 @@ class Store:
         with connection.cursor() as cursor:
             # Ended ones last, or a job that ends in between would be seen in neither table.
             cursor.execute(f"SELECT {self.job_columns} FROM {JOB} WHERE id {self.is_in}", [listed])
-            live = _jobs(cursor)
+            live = as_jobs(cursor)
             cursor.execute(f"SELECT {self.finished_as_job} FROM {FINISHED} WHERE id {self.is_in}", [listed])
-            return list({job.id: job for job in [*live, *_jobs(cursor)]}.values())
+            return list({job.id: job for job in [*live, *as_jobs(cursor)]}.values())
 
     def get(self, connection: Connection, id: str) -> Job | None:
         found = self.standing(connection, [id])
@@ -192,7 +192,7 @@ class Store:
                 f"SELECT {self.job_columns} FROM {JOB} WHERE worker_id {self.is_in} AND state = 'running' LIMIT %s",
                 [self.listed(worker_ids), limit],
             )
-            return _jobs(cursor)
+            return as_jobs(cursor)
 
     def holders(self, connection: Connection) -> set[str]:
         with connection.cursor() as cursor:
@@ -206,7 +206,7 @@ class Store:
             f" {self.for_update}",
             [self.listed(ids)],
         )
-        return _jobs(cursor)
+        return as_jobs(cursor)
 
     def next_due(self, connection: Connection) -> int | None:
         with connection.cursor() as cursor:
@@ -258,7 +258,7 @@ class Store:
                 cursor.execute(
                     f"SELECT {columns} FROM {table} {where} ORDER BY id DESC LIMIT %s", [*given.values(), limit]
                 )
-                found |= {job.id: job for job in _jobs(cursor)}
+                found |= {job.id: job for job in as_jobs(cursor)}
         return sorted(found.values(), key=lambda job: job.id, reverse=True)[:limit]
 
     def counts(self, connection: Connection, ended_since: int) -> list[tuple[str, str, int, int]]:
@@ -424,5 +424,5 @@ def as_json(jobs: Sequence[Job], columns: Sequence[str]) -> str:
     return json.dumps([dict(zip(columns, values(job), strict=True)) for job in jobs], ensure_ascii=False)
 
 
-def _jobs(cursor: Any) -> list[Job]:
+def as_jobs(cursor: Any) -> list[Job]:
     return list(map(Job._make, cursor.fetchall()))
