@@ -1,7 +1,6 @@
 """The worker of one process: it claims into free capacity, has the jobs run, and stores what became of them."""
 
 import logging
-import os
 import threading
 from collections.abc import Collection, Sequence
 from typing import NamedTuple
@@ -19,13 +18,13 @@ from mainspring.worker.connections import tidy_connections, try_idle_connections
 from mainspring.worker.coroutines import Coroutines
 from mainspring.worker.execution import Execution, Ran
 from mainspring.worker.known_tasks import KnownTasks
-from mainspring.worker.memory import used_by
 from mainspring.worker.outcomes import Outcomes
 from mainspring.worker.reports import NoReports, Reports
 from mainspring.worker.runs import Claimed, Runs
 from mainspring.worker.threads import Threads
 from mainspring.worker.time_limits import Run, TimeLimits
 from mainspring.worker.titles import Title
+from mainspring.worker.weight import Weight
 
 logger = logging.getLogger("mainspring.worker")
 
@@ -35,7 +34,6 @@ LOOK_PAST = 20  # times as long as it took, until a look past a full pool's task
 TICK = 0.005
 SLOW_TICK = 0.2  # seconds, while there is something to watch that gives no notice
 RECONNECT = (0.2, 0.5, 1.0, 2.0, 5.0)
-WEIGH_EVERY = 1.0
 
 
 class Announcement(NamedTuple):
@@ -107,8 +105,7 @@ class Worker:
         self._looks_past_at = 0.0  # when to look past the tasks of a full pool again
         self._unmet: list[Pool] = []  # pools that had no room when there may have been work for them
         self._worked_at = self._elapsed()
-        self._weighed_at = 0.0
-        self._light_enough = used_by(os.getpid()) or 0  # what the process weighs before it has run anything
+        self._weight = Weight(options.max_memory)
         self._stops_by: float | None = None
         self._is_retiring = False
         self._store_away_until: float | None = None
@@ -335,7 +332,8 @@ class Worker:
             if ended:
                 self._threads.put([Announcement(ended)])
             self._look_after_the_others([ran.job for ran in accepted])
-        self._weigh()
+        if not self._is_retiring and (excess := self._weight.excess(self._elapsed())):
+            self._retire(excess)
 
     def _look_after_the_others(self, jobs: list[Job]) -> None:
         """See to it that jobs which are to run again will be found when they are due."""
@@ -344,26 +342,6 @@ class Worker:
             self._reports.deferred(min(due))
         if any(job.state == State.READY for job in jobs):
             self._is_woken = True
-
-    def _weigh(self) -> None:
-        """Retire when this process has grown too large."""
-        limit = self._options.max_memory
-        if limit is None or self._is_retiring or self._elapsed() < self._weighed_at + WEIGH_EVERY:
-            return
-        self._weighed_at = self._elapsed()
-        used = used_by(os.getpid()) or 0
-        if used <= limit:
-            return
-        if self._light_enough > limit:
-            logger.warning(
-                "max_memory is %d MB, but a process of this project takes %d MB before it runs anything; it is left"
-                " alone. Raise max_memory.",
-                limit // 10**6,
-                self._light_enough // 10**6,
-            )
-            self._weighed_at = self._elapsed() + 3600
-            return
-        self._retire(f"uses {used // 10**6} MB of at most {limit // 10**6} MB")
 
     def _retire(self, reason: str) -> None:
         self.retire()
