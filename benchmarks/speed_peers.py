@@ -41,9 +41,9 @@ def main() -> None:
                     figures[system].append(measure(here, options))
         for system, rounds in figures.items():
             print(f"| {system.name} | {' | '.join(map(shown, zip(*rounds, strict=True)))} |")
-        print(
-            "", *(f"- {each.name} ({versions(each, programs[each])}): {each.settings}." for each in chosen), sep="\n"
-        )
+        print()
+        for system in chosen:
+            print(f"- {system.name} ({versions(system, programs[system])}): {system.quick_settings}.")
 
 
 def read_arguments() -> argparse.Namespace:

@@ -293,13 +293,5 @@ def shown(moment: int | None) -> datetime | None:
         raise ValueError(f"The stored moment {moment} is no local date: {error}.") from error
 
 
-def _shown_if_date(moment: Any) -> datetime | None:
-    """Return a time in a job's history; what is none keeps nobody from reading the rest of the history."""
-    try:
-        return shown(moment)
-    except ValueError:
-        return None
-
-
 def _deadline(timeout: timedelta | float | None) -> float:
     return inf if timeout is None else time.monotonic() + to_seconds(timeout)

@@ -180,6 +180,23 @@ def leave_a_transaction():
 
 
 @mainspring.task
+def leave_a_transaction_in_sql():
+    """As above, but without telling Django."""
+    with connection.cursor() as cursor:
+        cursor.execute("BEGIN")
+    began("never committed")
+
+
+def leave_the_backoff(attempt, error):
+    sys.exit(7)
+
+
+@mainspring.task(max_attempts=2, backoff=leave_the_backoff)
+def fail_and_leave():
+    raise LookupError
+
+
+@mainspring.task
 def set_a_signal_handler():
     """Which only the main thread may do."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -26,6 +26,8 @@ HARMLESS = [
     (hard.fork, "succeeded", ""),
     (hard.close_connection, "succeeded", ""),
     (hard.leave_a_transaction, "succeeded", ""),
+    (hard.leave_a_transaction_in_sql, "succeeded", ""),
+    (hard.fail_and_leave, "failed", "LookupError"),
     (hard.leave_threads, "succeeded", ""),
 ]
 

@@ -168,7 +168,11 @@ class Broker(ABC):
 
     @abstractmethod
     def promote(self, limit: int) -> int | None:
-        """Make up to `limit` due jobs ready; return the moment at which the next one falls due, None if none waits."""
+        """
+        Make up to `limit` due jobs ready; return the moment at which the next one falls due, None if none waits.
+
+        While somebody else has locked all that are due, that is the moment at which to try again.
+        """
 
     @abstractmethod
     def cancel(self, ids: Collection[str]) -> list[Job]:
@@ -319,6 +323,8 @@ class Broker(ABC):
                 after = [self._rescued(job, started, was_killed, max_crashes, reason) for job in held]
                 accepted, refused = self.settle_each(after)
                 moved += [job for job in after if job.id in accepted and self._is_our_write(job)]
+                if not accepted and not refused and self._are_still_held(held, batch):
+                    raise BrokerUnavailable(f"Jobs of a dead worker that somebody else has locked: {len(held)}.")
                 if refused:
                     # They would be found again for ever; the next rescue tries once more.
                     raise BrokerUnavailable(
@@ -331,11 +337,19 @@ class Broker(ABC):
             self.wake()
         return moved
 
+    def _are_still_held(self, jobs: Sequence[Job], batch: int) -> bool:
+        """Is any of these claims as it was? Or has another rescue been faster?"""
+        still = self.held_by({job.worker_id for job in jobs}, batch)
+        return bool({(job.id, job.token) for job in still} & {(job.id, job.token) for job in jobs})
+
     def _is_our_write(self, job: Job) -> bool:
         """Did we end this job, and not another rescue whose write ours repeats? One of us announces the end."""
         if not State(job.state).is_end:
             return True
-        stored = self.get(job.id)
+        try:
+            stored = self.get(job.id)
+        except BrokerUnavailable:
+            return True  # better told twice than never
         return stored is not None and stored.finished_at == job.finished_at
 
     def _rescued(

@@ -82,6 +82,7 @@ class Caretaker:
         self._unknown: set[str] = set()  # who held jobs at the last look without being known to the store
         self._unknown_at = 0.0
         self.is_away = False
+        self._is_stuck = False  # burials fail
         self.has_alone = False
 
     @property
@@ -117,7 +118,11 @@ class Caretaker:
             # Last, so that jobs which the store refuses to take back keep nobody from beating.
             self._do_burials()
         except BrokerUnavailable as error:
-            return self._try_again(error)
+            if not self._is_stuck:
+                logger.error("What dead workers held cannot be taken back yet; that is tried again. %s", error)
+            self._is_stuck = True
+            return max(min(RETRY_AFTER, self._beat_at - self._elapsed()), 0.0)
+        self._is_stuck = False
         if self.is_away:
             logger.info("The store can be used again.")
             self.is_away = False

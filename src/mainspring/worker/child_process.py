@@ -46,6 +46,7 @@ class ChildProcess:
         self._stack_file = stack_file
         self._was_killed = False
         self._is_stopping = False
+        self._is_told = True  # to retire, if it has to
         self._overrun: dict[str, str] = {}
         self._started_at = time.monotonic()
 
@@ -112,7 +113,12 @@ class ChildProcess:
     def retire(self) -> None:
         """Let it claim no more and end when its running jobs have."""
         self.is_retiring = True
-        self.channel.send(retire=True)
+        self._is_told = self.channel.send(retire=True)
+
+    def tell_again(self) -> None:
+        """Repeat what the channel had no room for, as a task held the interpreter and nothing was read."""
+        if not self._is_told:
+            self._is_told = self.channel.send(retire=True)
 
     def kill(self) -> None:
         self._was_killed = True

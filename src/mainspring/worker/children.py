@@ -290,6 +290,11 @@ class Children:
             if not child.is_retiring:
                 child.retire()
 
+    def tell_again(self) -> None:
+        """Repeat what a process had no room to hear."""
+        for child in self._all:
+            child.tell_again()
+
     def _start_anew(self) -> None:
         """The code is another now: what failed before may succeed."""
         self.is_held_back = False

@@ -3,6 +3,7 @@
 import logging
 import math
 import os
+import re
 import threading
 import time
 from contextlib import suppress
@@ -17,10 +18,14 @@ from django.db.backends.signals import connection_created
 IDLE = 0  # libpq's number for a connection that is in no transaction
 TRUSTED = 0.1  # seconds without use after which a connection is tried before its next use
 
+BEGIN = re.compile(r"\s*(BEGIN|START\s+TRANSACTION|SET\s+(SESSION\s+)?AUTOCOMMIT\s*=\s*(0|OFF))\b", re.I)
+END = re.compile(r"\s*(COMMIT|ROLLBACK(?!\s+(WORK\s+)?TO)|SET\s+(SESSION\s+)?AUTOCOMMIT\s*=\s*(1|ON))\b", re.I)
+
 logger = logging.getLogger("mainspring.worker")
 
 _rest = threading.local()
 _opened: WeakSet[Any] = WeakSet()  # the drivers' connections
+_begun: WeakSet[Any] = WeakSet()  # those of them that a statement has put into a transaction
 
 
 def keep_to_this_process() -> None:
@@ -36,6 +41,8 @@ def keep_to_this_process() -> None:
 
 def _note_connection(connection: Any, **kwargs: Any) -> None:
     raw = connection.connection
+    if connection.vendor == "mysql" and _watch_transactions not in connection.execute_wrappers:
+        connection.execute_wrappers.append(_watch_transactions)
     if hasattr(raw, "fileno"):
         _opened.add(raw)
         os.set_inheritable(raw.fileno(), False)  # MySQL's driver does not by itself
@@ -125,7 +132,17 @@ def _is_postgresql_at_rest(raw: Any) -> bool:
 
 
 def _is_mysql_at_rest(raw: Any) -> bool:
-    return bool(raw.open)
+    return bool(raw.open) and raw not in _begun
+
+
+def _watch_transactions(execute: Any, sql: Any, params: Any, many: Any, context: Any) -> Any:
+    """Note which connections a task has put into a transaction by a statement: MySQL's driver does not tell."""
+    result = execute(sql, params, many, context)
+    if BEGIN.match(str(sql)):
+        _begun.add(context["connection"].connection)
+    elif END.match(str(sql)):
+        _begun.discard(context["connection"].connection)
+    return result
 
 
 AT_REST = {"sqlite": _is_sqlite_at_rest, "postgresql": _is_postgresql_at_rest, "mysql": _is_mysql_at_rest}

@@ -20,7 +20,7 @@ from mainspring.current import CurrentJob, make_current
 from mainspring.exceptions import TimeLimitExceeded
 from mainspring.job import Job, State
 from mainspring.payload import decode_arguments, encode_result
-from mainspring.results import result_of
+from mainspring.results import Result, result_of
 from mainspring.retries import retry_delay
 from mainspring.tasks import Task
 from mainspring.worker.time_limits import Run, TimeLimits, interrupt_thread, settle_interruption
@@ -34,13 +34,14 @@ CUT_OFF = "\n[... cut ...]\n"
 class Ran:
     """
     A job as it was claimed, as it is after its attempt, the exception that ended the attempt, if one did, and how
-    many seconds the attempt took.
+    many seconds the attempt took; `is_refusal` says that the store would not take another outcome in its place.
     """
 
     claimed: Job
     job: Job
     exception: BaseException | None = None
     seconds: float = 0.0
+    is_refusal: bool = False
 
 
 class Execution:
@@ -161,7 +162,8 @@ class Execution:
         )
         logger.error("Job %s (%s): %s", claimed.id, claimed.task_path, text)
         started_at = ran.job.last_attempted_at or at
-        return Ran(claimed, machine.fail(claimed._replace(errors="[]"), error, started_at, at), reason)
+        failed = machine.fail(claimed._replace(errors="[]"), error, started_at, at)
+        return Ran(claimed, failed, reason, is_refusal=True)
 
     def announce(self, ran: Ran) -> None:
         """Send `task_finished` for a job whose end has been stored."""
@@ -174,9 +176,15 @@ class Execution:
             if ran.exception is not None:
                 raise ran.exception
         except BaseException:
-            task_finished.send_robust(sender=self.sender, task_result=result)
+            self._send_finished(result)
         else:
+            self._send_finished(result)
+
+    def _send_finished(self, result: Result) -> None:
+        try:
             task_finished.send_robust(sender=self.sender, task_result=result)
+        except BaseException:  # send_robust lets through what is no Exception, and other ends are still to be told
+            logger.exception("A receiver of task_finished raised.")
 
     def _prepare(self, job: Job, task: Task) -> tuple[Any, list[Any], dict[str, Any]]:
         args, kwargs = decode_arguments(job.arguments)
@@ -221,7 +229,7 @@ class Execution:
     def _delay_before_retry(self, task: Task, attempt: int, exception: BaseException) -> float | None:
         try:
             return retry_delay(task, self.options, attempt, exception)
-        except Exception:
+        except BaseException:
             # A backoff callable is user code: its error must not cost the record of the attempt.
             logger.exception("The backoff of task %s raised; the job fails now.", task.module_path)
             return None

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from mainspring.worker.scratch import scratch_file
-from mainspring.worker.shared_memory import SharedMemory
+from mainspring.worker.shared_memory import LAYOUT, SharedMemory
 
 T = TypeVar("T")
 
@@ -132,8 +132,13 @@ class Lifelines:
 
 @cache
 def machine() -> bytes:
-    """Return what tells this machine, since it was last started, from all others: at most 36 bytes."""
+    """
+    Return what tells this machine, since it was last started, from all others: at most 38 bytes.
+
+    A release that lays its files out differently is another machine: it must not read them.
+    """
     try:
-        return Path("/proc/sys/kernel/random/boot_id").read_bytes().strip()[:36]
+        name = Path("/proc/sys/kernel/random/boot_id").read_bytes().strip()[:36]
     except OSError:
-        return str(uuid.uuid5(uuid.NAMESPACE_DNS, f"{os.uname().nodename}-{uuid.getnode()}")).encode()
+        name = str(uuid.uuid5(uuid.NAMESPACE_DNS, f"{os.uname().nodename}-{uuid.getnode()}")).encode()
+    return b"%d:%b" % (LAYOUT, name)

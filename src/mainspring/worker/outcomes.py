@@ -69,7 +69,7 @@ class Outcomes:
             except BrokerUnavailable:
                 time.sleep(RETRY_AFTER)
                 continue
-            if not refused or isinstance(ran.exception, BrokerRefused):
+            if not refused or ran.is_refusal:
                 return ran
             ran = self._execution.refused(ran, refused[0][1])
 
@@ -121,7 +121,7 @@ class Outcomes:
 
     def _refuse(self, ran: Ran, reason: BrokerRefused) -> None:
         """Have an outcome that the store refuses stored as a failure; what it refuses even so is left to a rescue."""
-        if isinstance(ran.exception, BrokerRefused):
+        if ran.is_refusal:
             logger.critical("Job %s stays as it is in the store: its failure is refused too. %s", ran.job.id, reason)
             return
         self.add(self._execution.refused(ran, reason))

@@ -9,6 +9,7 @@ from typing import NamedTuple
 # Until when others surely take the child for alive, and since when without a gap, on CLOCK_BOOTTIME; by how much the
 # clock of the store is ahead of that, in microseconds; the machine of both; whether the child has been told to stop.
 HEADER = struct.Struct("ddq40sQ")
+LAYOUT = 2  # of HEADER and SLOT; one more with every change
 STOPPING_AT = HEADER.size - 8
 BEAT = struct.Struct("ddq")
 SLOT = struct.Struct("40sdQ")  # the job's id, the moment on the monotonic clock that ends its patience, the thread

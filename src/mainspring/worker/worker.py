@@ -2,6 +2,7 @@
 
 import logging
 import threading
+import time
 from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
@@ -361,15 +362,27 @@ class Worker:
 
     def _run_in_thread(self, item: Claimed | Announcement | EndedElsewhere, slot: int) -> None:
         try_idle_connections()
-        if isinstance(item, Announcement):
-            for ran in item.rans:
-                self._execution.announce(ran)
-        elif isinstance(item, EndedElsewhere):
-            for job in filter(None, map(self.broker.get, item.ids)):
+        try:
+            if isinstance(item, Announcement):
+                for ran in item.rans:
+                    self._execution.announce(ran)
+            elif isinstance(item, EndedElsewhere):
+                self._announce_elsewhere(item.ids)
+            else:
+                self._runs.in_thread(item, slot)
+        finally:
+            tidy_connections()
+
+    def _announce_elsewhere(self, ids: list[str]) -> None:
+        for number, id in enumerate(ids):
+            try:
+                job = self.broker.get(id)
+            except BrokerUnavailable:
+                time.sleep(RECONNECT[0])
+                self._threads.put([EndedElsewhere(ids[number:])])
+                return
+            if job is not None:
                 self._execution.announce(Ran(job, job))
-        else:
-            self._runs.in_thread(item, slot)
-        tidy_connections()
 
     async def _run_on_loop(self, item: Claimed, slot: int) -> None:
         await self._runs.on_loop(item, self._first_async_slot + slot)

@@ -208,7 +208,7 @@ class DatabaseBroker(Broker):
         return self._run(wait_for, self._store, id, deadline, at, expires_at)
 
     def listen(self) -> Listener:
-        return self._run(self._store.listen)
+        return errors.run(connections[self.using], self._store.listen)
 
     def wake(self) -> None:
         if connections[self.using].in_atomic_block:
@@ -223,7 +223,7 @@ class DatabaseBroker(Broker):
             return
         self._woke_at = now
         with suppress(BrokerUnavailable):  # what was stored is stored: workers also look by themselves
-            self._run(self._store.wake)
+            errors.run(connections[self.using], self._store.wake)
 
     def check(self) -> None:
         self._run(self._store.next_due)
@@ -243,7 +243,8 @@ class DatabaseBroker(Broker):
         connections[self.using].close()
 
     def _run(self, verb: Callable[..., T], *arguments: Any) -> T:
-        return errors.run(connections[self.using], verb, *arguments)
+        done: T = errors.run(connections[self.using], self._store.run, verb, *arguments)
+        return done
 
 
 def _rank(job: Job) -> int:

@@ -14,7 +14,7 @@ from mainspring.exceptions import BrokerRefused, BrokerUnavailable, MainspringEr
 T = TypeVar("T")
 
 TRIES = 10
-# Deadlock and serialization failure of PostgreSQL; lock wait timeout and deadlock of MySQL.
+# Deadlock and serialization failure of PostgreSQL; deadlock of MySQL.
 DEADLOCKS = {"40P01", "40001", 1213}
 # undefined_table and undefined_column of PostgreSQL; unknown table and column of MySQL.
 MISSING = {"42P01", "42703", 1146, 1054}

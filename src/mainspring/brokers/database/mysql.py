@@ -186,7 +186,7 @@ def _outcomes(cursor: Any) -> str:
     collation = COLLATIONS[cursor.db.mysql_is_mariadb]
     return (
         f"JSON_TABLE(%s, '$[*]' COLUMNS (id varchar(36) COLLATE {collation} PATH '$.id', {columns})) AS outcome"
-        f" STRAIGHT_JOIN {JOB} AS job ON job.id = outcome.id"
+        f" STRAIGHT_JOIN {JOB} AS job FORCE INDEX (PRIMARY) ON job.id = outcome.id"
     )
 
 
@@ -231,7 +231,8 @@ def _topic(job_id: str) -> str:
 
 def _wake_up(connection: Connection, topics: Collection[str]) -> None:
     """Cut short the sleep of everyone who sleeps on one of these topics."""
-    texts = tuple(_sleep(connection, "%", topic) for topic in topics)
+    # Whatever they sleep in: during a deploy two releases may do it differently.
+    texts = tuple(f"%/* mainspring {topic} */" for topic in topics)
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT id FROM information_schema.processlist WHERE db = DATABASE()"
@@ -268,4 +269,5 @@ def _was_cut(own: Connection) -> bool:
 def _limit_lock_waits(alias: str, seconds: int, connection: Connection, **kwargs: Any) -> None:
     if connection.alias == alias:
         with connection.cursor() as cursor:
-            cursor.execute(f"SET SESSION innodb_lock_wait_timeout = {seconds}")
+            # Of a row, and of a table that somebody alters.
+            cursor.execute(f"SET SESSION innodb_lock_wait_timeout = {seconds}, lock_wait_timeout = {seconds}")

@@ -3,9 +3,9 @@
 import json
 import secrets
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from typing import Any
+from typing import Any, TypeVar
 
 from django.db import transaction
 
@@ -29,6 +29,8 @@ from mainspring.brokers.database.tables import (
 from mainspring.brokers.database.transactions import in_transaction
 from mainspring.brokers.database.waiting import AnnouncedWait, EndListener, PolledWait
 from mainspring.job import ALONE, ENDS, LIVE, Job
+
+T = TypeVar("T")
 
 # Channels belong to a database, and a worker who looks in vain loses nothing: one for all aliases will do.
 WORK_CHANNEL = "mainspring_work"
@@ -122,7 +124,6 @@ def _beat(beating: str, queues: str) -> str:
 
 class PostgreSQL(Store):
     _is_deaf: bool | None = None  # is nothing ever heard by LISTEN? None as long as nobody has waited for a job
-    _limits: Sequence[str] = ()  # what bounds the waits for locks
     is_in = "= ANY(%s)"
     not_in = "<> ALL(%s)"
     for_update = "FOR UPDATE"
@@ -138,15 +139,23 @@ class PostgreSQL(Store):
         is_own = not in_transaction(connection)
         with transaction.atomic(using=connection.alias):
             if is_own:
-                # For this transaction alone, as a pooler may give the session to others. The isolation is set in any
-                # case: besides Django's setting the server, the role and the connection's options can choose one.
                 with connection.cursor() as cursor:
-                    cursor.execute("; ".join(["SET TRANSACTION ISOLATION LEVEL READ COMMITTED", *self._limits]))
+                    cursor.execute(self._own_settings())
             yield
 
-    def limit_waits(self, connection: Connection, seconds: float) -> None:
-        super().limit_waits(connection, seconds)
-        self._limits = [f"SET LOCAL lock_timeout = {round(seconds * 1000)}"]
+    def _own_settings(self) -> str:
+        """Return what to set for one transaction: never for longer, as a pooler may give the session to others."""
+        # In any case: besides Django's setting the server, the role and the connection's options can choose one.
+        isolation = "SET TRANSACTION ISOLATION LEVEL READ COMMITTED"
+        if self.longest_wait is None:
+            return isolation
+        return f"{isolation}; SET LOCAL lock_timeout = {round(self.longest_wait * 1000)}"
+
+    def run(self, connection: Connection, verb: Callable[..., T], *arguments: Any) -> T:
+        if self.longest_wait is None or in_transaction(connection):
+            return verb(connection, *arguments)
+        with self.transaction(connection):
+            return verb(connection, *arguments)
 
     def insert_many(self, cursor: Any, jobs: Sequence[Job], on_conflict: str = "") -> None:
         for start in range(0, len(jobs), 1000):
@@ -191,10 +200,12 @@ class PostgreSQL(Store):
         return PolledWait(own, is_own=True) if self._is_deaf else NotifyWait(own, id, at, expires_at)
 
     def settle(self, connection: Connection, jobs: Sequence[Job]) -> set[str]:
+        if self.longest_wait is not None:
+            return super().settle(connection, jobs)
         ended = [job for job in jobs if job.state in ENDS]
         back = [job for job in jobs if job.state in LIVE]
-        is_alone = not (ended and back) and not self._limits and not connection.in_atomic_block
-        with nullcontext() if is_alone else self.transaction(connection), connection.cursor() as cursor:
+        is_one_statement = not (ended and back) and not connection.in_atomic_block
+        with nullcontext() if is_one_statement else self.transaction(connection), connection.cursor() as cursor:
             return _settle(cursor, FINISH, ended) | _settle(cursor, PUT_BACK, back)
 
     def beat(
@@ -224,14 +235,23 @@ class NotifyWait(AnnouncedWait):
     """Hears of the end of a job by LISTEN."""
 
     def __init__(self, own: Connection, job_id: str, at: int, expires_at: int) -> None:
+        self._heard: list[str] = []
         _listen(own, ENDS_CHANNEL)
+        if hasattr(own.connection, "add_notify_handler"):
+            # psycopg hands on here what arrives with the reply to a query; psycopg2 keeps it with the others.
+            own.connection.add_notify_handler(lambda notify: self._heard.append(notify.payload))
         super().__init__(own, job_id, at, expires_at)
 
     def wait(self, seconds: float) -> None:
         deadline = time.monotonic() + seconds
-        while is_readable(self.connection.connection, max(0.0, deadline - time.monotonic())):
-            if self.job_id in _notifications(self.connection):
+        while not self._has_heard():
+            if not is_readable(self.connection.connection, max(0.0, deadline - time.monotonic())):
                 return
+
+    def _has_heard(self) -> bool:
+        heard = [*self._heard, *_notifications(self.connection)]
+        self._heard.clear()
+        return self.job_id in heard
 
 
 def _listen(own: Connection, channel: str) -> None:

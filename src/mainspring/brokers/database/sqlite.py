@@ -2,10 +2,11 @@
 
 import json
 import time
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from django.db import DatabaseError, transaction
 
@@ -41,6 +42,10 @@ CLAIM = f"""
 """
 
 
+FORGIVING = partial(str, encoding="utf-8", errors="replace")
+T = TypeVar("T")
+
+
 class SQLite(Store):
     is_in = "IN (SELECT value FROM json_each(%s))"
     not_in = "NOT IN (SELECT value FROM json_each(%s))"
@@ -71,6 +76,17 @@ class SQLite(Store):
                 yield
         finally:
             connection.transaction_mode = usual
+
+    def run(self, connection: Any, verb: Callable[..., T], *arguments: Any) -> T:
+        """Read texts that are no UTF-8 too: SQLite stores them, and one would spoil the reading of all others."""
+        connection.ensure_connection()
+        raw = connection.connection
+        usual = raw.text_factory
+        raw.text_factory = FORGIVING
+        try:
+            return verb(connection, *arguments)
+        finally:
+            raw.text_factory = str if usual is FORGIVING else usual
 
     def claim(
         self,
@@ -105,6 +121,7 @@ class SQLite(Store):
         return None if connection.is_in_memory_db() or name.startswith("file:") else Path(f"{name}-workers").absolute()
 
     def limit_waits(self, connection: Any, seconds: float) -> None:
+        self.longest_wait = seconds
         options = connection.settings_dict["OPTIONS"]
         options["timeout"] = min(seconds, options.get("timeout", seconds))
         connection.close()

@@ -2,11 +2,11 @@
 
 import json
 import math
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
 from operator import attrgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from django.db import transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from mainspring.brokers.database.waiting import EndListener
 
 Connection = BaseDatabaseWrapper
+T = TypeVar("T")
 
 
 # A number that should not be there must make no rank that is none: MySQL would refuse all that fell due with it.
@@ -103,6 +104,10 @@ class Store:
         """Return a short transaction for writing, or a savepoint inside the caller's."""
         return transaction.atomic(using=connection.alias)
 
+    def run(self, connection: Connection, verb: Callable[..., T], *arguments: Any) -> T:
+        """Return `verb(connection, *arguments)`, done with what this kind of database needs around every verb."""
+        return verb(connection, *arguments)
+
     def refuse_oversized(self, connection: Connection, texts: Iterable[str]) -> None:
         """Raise BrokerRefused for a text that is too long to be sent, where the database would not say so."""
 
@@ -146,11 +151,15 @@ class Store:
         raise NotImplementedError
 
     def settle(self, connection: Connection, jobs: Sequence[Job]) -> set[str]:
-        """Write what became of jobs that still run under their token; return the ids that did."""
+        """
+        Write what became of jobs that still run under their token; return the ids that did.
+
+        Whoever waits for no lock passes over rows that somebody else has locked.
+        """
+        lock = self.for_update if self.longest_wait is None else self.skip_locked
         with self.transaction(connection), connection.cursor() as cursor:
             cursor.execute(
-                f"SELECT id, token FROM {JOB} {self.by_id} WHERE id {self.is_in} AND state = 'running'"
-                f" {self.for_update}",
+                f"SELECT id, token FROM {JOB} {self.by_id} WHERE id {self.is_in} AND state = 'running' {lock}",
                 [self.listed([job.id for job in jobs])],
             )
             held = set(cursor.fetchall())
@@ -386,6 +395,7 @@ class Store:
     # A worker in trouble.
 
     can_always_beat = True
+    longest_wait: float | None = None  # seconds, where `limit_waits` has been called
 
     def lifeline_folder(self, connection: Connection) -> Path | None:
         """Return where to keep what shows that workers live, None for a place of the machine's."""
@@ -393,7 +403,10 @@ class Store:
 
     def limit_waits(self, connection: Connection, seconds: float) -> None:
         """Give up waiting for a lock, or for the server to take a connection, after about so many seconds."""
-        connection.settings_dict["OPTIONS"].setdefault("connect_timeout", math.ceil(seconds))
+        self.longest_wait = seconds
+        options = connection.settings_dict["OPTIONS"]
+        options["connect_timeout"] = min(math.ceil(seconds), options.get("connect_timeout", math.inf))
+        options.pop("pool", None)  # which makes its users wait for half a minute; one thread needs none
         connection.close()
 
     def announce(self, cursor: Any, ids: Collection[str]) -> None:
