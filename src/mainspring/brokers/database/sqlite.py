@@ -21,7 +21,7 @@ from mainspring.job import Job
 
 def _typed(columns: Iterable[str]) -> str:
     """Return columns to select: a column of SQLite holds whatever it was given, and nobody calculates with a text."""
-    return ", ".join(f'"{name}"' if name in TEXT_COLUMNS else f'CAST("{name}" AS INTEGER)' for name in columns)
+    return ", ".join(f'CAST("{name}" AS {"TEXT" if name in TEXT_COLUMNS else "INTEGER"})' for name in columns)
 
 
 # SQLite has no LATERAL; the correlated IN walks the index once for each span all the same.
