@@ -246,3 +246,22 @@ def test_when_a_process_for_jobs_that_run_alone_is_followed_by_another(make, mon
     assert crew.children.needs_alone(True) is (seconds == 0)
     now += 0.2 * seconds
     assert crew.children.needs_alone(True)
+
+
+def test_a_process_that_had_no_room_to_hear_is_told_again(make):
+    """A task that holds the interpreter keeps it from reading, while wake-ups come."""
+    crew = make()
+    crew.start_missing()
+    crew.say(1, ready=True)
+    full = "x" * 1000
+    while crew.started[0].channel.send(full=full):
+        pass
+    crew.children.reload()
+    assert crew.told("retire") == []
+    crew.children.tell_again()
+    while message := crew.heard(1):
+        if any("retire" in each for each in message):
+            break
+        crew.children.tell_again()
+
+    assert crew.told("retire") == []  # once is enough

@@ -115,6 +115,24 @@ def test_a_failure_that_is_refused_too_is_not_tried_for_ever(broker, outcomes, r
     assert "its failure is refused too" in caplog.text
 
 
+def test_a_task_that_failed_of_a_refusal_of_its_own_is_stored_as_a_failure(broker, outcomes, run, monkeypatch):
+    """What it had tried to enqueue was refused, and now its error is too; that is no second refusal of an outcome."""
+    settle, answers = broker.settle, [BrokerRefused("no such character"), None]
+
+    def answer(jobs):
+        if error := answers.pop(0):
+            raise error
+        return settle(jobs)
+
+    monkeypatch.setattr(broker, "settle", answer)
+    ran = run()
+    outcomes.add(Ran(ran.claimed, ran.job, BrokerRefused("of its own")))
+    list(outcomes.flush())
+    list(outcomes.flush())
+
+    assert broker.get(ran.job.id).state == "failed"
+
+
 def test_what_is_refused_when_it_must_be_stored_at_once_is_stored_as_a_failure(broker, outcomes, run, monkeypatch):
     """Whoever takes the job's process for dead afterwards finds that the job has ended."""
     settle = broker.settle

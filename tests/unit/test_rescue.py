@@ -51,6 +51,25 @@ def test_what_was_taken_back_before_the_store_failed_is_told(broker, monkeypatch
     assert broker.rescue(["dead"], max_crashes=3, batch=1) == []
 
 
+def test_an_end_that_cannot_be_looked_up_is_told_all_the_same(broker, monkeypatch):
+    """It has been stored, and no other call would find it."""
+
+    def fail(id):
+        raise BrokerUnavailable("away")
+
+    monkeypatch.setattr(broker, "get", fail)
+
+    assert len(broker.rescue(["dead"], max_crashes=3)) == 1
+
+
+def test_jobs_that_nobody_can_take_back_now_end_the_rescue(broker, monkeypatch):
+    """Somebody has locked them; to ask again at once would go on for as long."""
+    monkeypatch.setattr(broker, "settle", lambda jobs: set())
+
+    with pytest.raises(BrokerUnavailable, match="somebody else has locked: 1"):
+        broker.rescue(["dead"], max_crashes=3)
+
+
 def test_the_reason_of_a_job_that_may_not_crash_says_so(broker):
     """It is not "crash 1 of at most 0"."""
     [job] = broker.rescue(["dead"], max_crashes=3)

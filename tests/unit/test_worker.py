@@ -11,7 +11,7 @@ import mainspring
 from mainspring.brokers.memory import MemoryBroker
 from mainspring.compat import task_finished
 from mainspring.conf import parse
-from mainspring.exceptions import BrokerRefused
+from mainspring.exceptions import BrokerRefused, BrokerUnavailable
 from mainspring.job import State, new_job
 from mainspring.worker.worker import Worker
 
@@ -250,6 +250,34 @@ def test_an_end_is_announced_while_another_job_runs(make):
         assert heard.wait(3.0)
     finally:
         task_finished.disconnect(receive)
+
+
+def test_jobs_that_ended_elsewhere_are_announced_when_the_store_answers(make, monkeypatch):
+    """Nobody else knows of them any more; and a receiver that leaves keeps no other end from being told."""
+    bench = make(threads=1).start()
+    ended = [bench.push(noop) for _ in range(3)]
+    wait_until(lambda: [bench.state(job) for job in ended] == [State.SUCCEEDED] * 3)
+    get, answers, heard = bench.broker.get, iter([None, BrokerUnavailable("away")]), []
+
+    def answer(id):
+        if error := next(answers, None):
+            raise error
+        return get(id)
+
+    def receive(task_result, **kwargs):
+        heard.append(task_result.id)
+        raise SystemExit
+
+    wait_until(lambda: bench.worker._is_idle())
+    task_finished.connect(receive)
+    try:
+        monkeypatch.setattr(bench.broker, "get", answer)
+        bench.worker.announce_ended([job.id for job in ended])
+        wait_until(lambda: len(heard) == 3)
+    finally:
+        task_finished.disconnect(receive)
+
+    assert heard == [job.id for job in ended]
 
 
 def wait_until(condition):
