@@ -8,6 +8,9 @@ import time
 
 import pytest
 from django.db import connection, transaction
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
 
 from mainspring.brokers.database.tables import JOB, JOB_COLUMNS
 from mainspring.compat import task_backends
@@ -16,6 +19,7 @@ from tests.app import tasks
 from tests.processes.conftest import end_of, wait_until
 
 HOSTILE = 10_000
+FUZZED = 1_000
 GOOD = 200
 
 NUMBERS = [0, 1, -1, 2**31 - 1, -(2**31)]
@@ -115,6 +119,69 @@ def test_hostile_rows_stop_nobody_and_can_be_seen(start_worker, broker, seed):
         assert shown.returncode == 0, shown.stderr
         json.loads(shown.stdout)
     assert mainspring("health").returncode in (0, 1)
+
+
+# What no database refuses to store in a column of its kind; each falls back on what is known to be awkward.
+numbers = st.sampled_from(NUMBERS) | st.integers(-(2**31), 2**31 - 1)
+moments = st.sampled_from(MOMENTS) | st.integers(-(2**63), 2**63 - 1)
+characters = st.characters(exclude_categories=["Cs"], exclude_characters="\0")
+texts = st.sampled_from(TEXTS) | st.text(characters)
+json_values = st.recursive(st.none() | st.booleans() | st.floats() | st.integers() | st.text(characters), st.lists)
+payloads = texts | st.dictionaries(st.sampled_from(["args", "kwargs"]), json_values).map(json.dumps)
+fuzzed_row = st.fixed_dictionaries(
+    {
+        "state": st.sampled_from(STATES),
+        "queue_name": st.just("default") | st.text(characters, max_size=20),
+        "priority": st.sampled_from([0, 100, -100, 999, -999]),
+        "task_path": st.sampled_from(PATHS) | st.text(characters, max_size=50),
+        "arguments": payloads,
+        "enqueued_at": moments.filter(lambda moment: moment is not None),
+        "rank": moments | st.integers(0, 2**60),
+        "worker_id": st.sampled_from(["", "gone"]),
+        "attempts": numbers,
+        "crashes": st.just(0) | numbers,
+        "interruptions": numbers,
+        "max_crashes": st.none() | numbers,
+        "errors": texts | json_values.map(json.dumps),
+        "worker_ids": texts | json_values.map(json.dumps),
+        "result": st.none() | texts,
+        "run_after": moments,
+        "due_at": moments,
+        "token": moments,
+        "started_at": moments,
+        "last_attempted_at": moments,
+        "finished_at": moments,
+    }
+)
+
+
+@pytest.mark.storm
+@pytest.mark.timeout(300)
+def test_fuzzed_rows_stop_nobody(start_worker, broker):
+    """Whatever stands in them, the good job behind them runs, in the same processes as before."""
+    worker = start_worker("--processes", "2")
+    worker.wait_for_line("is ready", count=2)
+    children = {child.pid for child in worker.children()}
+    ids = []
+
+    @hypothesis_settings(
+        max_examples=FUZZED // 25, deadline=None, database=None, derandomize=True, suppress_health_check=HealthCheck
+    )
+    @given(st.lists(fuzzed_row, min_size=25, max_size=25))
+    def strike(rows):
+        rows = [{"id": new_id()} | row for row in rows]
+        write_rows([[row[name] for name in JOB_COLUMNS] for row in rows])
+        job = end_of(tasks.add.enqueue(1, 1), broker)
+        assert (job.state, job.attempts) == (State.SUCCEEDED, 1)
+        ids.extend(row["id"] for row in rows)
+
+    strike()
+    assert len(ids) >= FUZZED
+    for id in ids[:: FUZZED // 50]:
+        show(broker.get(id))
+    # A row may say that it has crashed, and so runs alone in a process of its own.
+    assert children <= {child.pid for child in worker.children()}
+    assert "ended by" not in worker.output
 
 
 def nothing_moves(broker):
