@@ -48,6 +48,7 @@ for number in itertools.count({first}):
     time.sleep(0.05)
 """
 MANY = 1_000_000
+UNSTORED = 8
 
 
 class Release:
@@ -148,10 +149,12 @@ def worker_ids(worker):
 
 
 def assert_each_ran(ended):
-    """Each by a release that has its task, and again only if it was interrupted."""
+    """Each by a release that has its task, and again only if it was cut off, or its outcome was not stored yet then."""
     notes = [note.split() for note in Note.objects.values_list("text", flat=True)]
     ways = {("old", "steady"), ("new", "steady"), ("old", "only_old"), ("new", "only_new")}
     assert {(release, name) for release, name, _ in notes} == ways
     times = collections.Counter((name, number) for _, name, number in notes)
     assert len(times) == len(ended)
-    assert sum(times.values()) <= len(ended) + sum(job.interruptions for job in ended)
+    cut_off = sum(job.interruptions for job in ended)
+    # The worker that was told twice ended at once: within `flush_after` of 10 ms its 4 threads end few of these jobs.
+    assert sum(times.values()) <= len(ended) + cut_off + UNSTORED
