@@ -149,7 +149,7 @@ def worker_ids(worker):
 
 
 def assert_each_ran(ended):
-    """Each by a release that has its task, and again only if it was cut off, or its outcome was not stored yet then."""
+    """Each by a release that has its task, and again only if it was cut off, or its outcome not stored yet."""
     notes = [note.split() for note in Note.objects.values_list("text", flat=True)]
     ways = {("old", "steady"), ("new", "steady"), ("old", "only_old"), ("new", "only_new")}
     assert {(release, name) for release, name, _ in notes} == ways
