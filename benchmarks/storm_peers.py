@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from peers.places import Place, install, place, versions
-from peers.systems import SYSTEMS, System
+from peers.systems import STORMED, System
 
 HEAD = (
     "| system | jobs | kills | ended | never ended | ended more than once | s of calm until the last end |\n"
@@ -52,7 +52,7 @@ def main() -> None:
     options = read_arguments()
     print(f"{time.strftime('%Y-%m-%d')}, Python {platform.python_version()}, {os.cpu_count()} cores")
     print(f"{options.jobs} jobs of 10 to 50 ms, {options.seconds:g} s of storm\n\n{HEAD}", flush=True)
-    chosen = [system for system in SYSTEMS if system.name in (options.system or [system.name]) and system.worker]
+    chosen = [system for system in STORMED if system.name in (options.system or [system.name])]
     notes = []
     for system in chosen:
         with tempfile.TemporaryDirectory(prefix="storm-") as folder:
@@ -62,7 +62,7 @@ def main() -> None:
 
 def read_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--system", action="append", choices=[system.name for system in SYSTEMS], help="default: all")
+    parser.add_argument("--system", action="append", choices=[system.name for system in STORMED], help="default: all")
     parser.add_argument("--seconds", type=float, default=30.0, help="of storm")
     parser.add_argument("--jobs", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)

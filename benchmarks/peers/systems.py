@@ -1,6 +1,6 @@
 """The systems that the benchmarks compare: what each needs, how its worker is started, and its settings."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 PYTHON = "{bin}/python"
 
@@ -32,32 +32,24 @@ class System:
 
 MIGRATE = f"{PYTHON} -m django migrate -v 0"
 OURS = f"{PYTHON} -m django mainspring worker --processes 2 --threads 1"
-OURS_QUICK = f"{PYTHON} -m django mainspring worker"
-OX = f"{PYTHON} -m django ox_worker --concurrency 4 --interval 0.1"
-OX_SETTINGS = "concurrency 4, interval 0.1 s (default 1 s), CONN_MAX_AGE None; all else default"
-OX_STORED = "SELECT COUNT(*) FROM django_ox_oxtask WHERE status = 'SUCCESSFUL'"
+
+
+def on_both(name: str, package: str, **facts: str) -> tuple[System, System]:
+    """Return a system on SQLite and on PostgreSQL."""
+    sqlite = System(name=f"{name}-sqlite", packages=(package,), needs=(), prepare=MIGRATE, **facts)
+    postgresql = {"name": f"{name}-postgresql", "packages": (package, "psycopg[binary]"), "needs": ("postgresql",)}
+    return sqlite, replace(sqlite, **postgresql)
+
+
 SYSTEMS = (
-    System(
-        name="mainspring-sqlite",
-        packages=("{root}",),
-        needs=(),
-        prepare=MIGRATE,
+    *on_both(
+        "mainspring",
+        "{root}",
         worker=OURS,
-        quick=OURS_QUICK,
+        settings="2 processes with 1 thread; all else default",
+        quick=f"{PYTHON} -m django mainspring worker",
         quick_settings="all default",
         stored="SELECT COUNT(*) FROM mainspring_finished",
-        settings="2 processes with 1 thread; all else default",
-    ),
-    System(
-        name="mainspring-postgresql",
-        packages=("{root}", "psycopg[binary]"),
-        needs=("postgresql",),
-        prepare=MIGRATE,
-        worker=OURS,
-        quick=OURS_QUICK,
-        quick_settings="all default",
-        stored="SELECT COUNT(*) FROM mainspring_finished",
-        settings="2 processes with 1 thread; all else default",
     ),
     System(
         name="huey",
@@ -121,22 +113,13 @@ SYSTEMS = (
         settings="ORM broker on SQLite, 2 workers, timeout 5 s, retry 8 s, ack_failures off, max_attempts 0, bulk 1,"
         " queue_limit 4",
     ),
-    System(
-        name="django-ox-sqlite",
-        packages=("django-ox",),
-        needs=(),
-        prepare=MIGRATE,
-        quick=OX,
-        stored=OX_STORED,
-        quick_settings=OX_SETTINGS,
-    ),
-    System(
-        name="django-ox-postgresql",
-        packages=("django-ox", "psycopg[binary]"),
-        needs=("postgresql",),
-        prepare=MIGRATE,
-        quick=OX,
-        stored=OX_STORED,
-        quick_settings=OX_SETTINGS,
+    *on_both(
+        "django-ox",
+        "django-ox",
+        quick=f"{PYTHON} -m django ox_worker --concurrency 4 --interval 0.1",
+        quick_settings="concurrency 4, interval 0.1 s (default 1 s), CONN_MAX_AGE None; all else default",
+        stored="SELECT COUNT(*) FROM django_ox_oxtask WHERE status = 'SUCCESSFUL'",
     ),
 )
+STORMED = tuple(system for system in SYSTEMS if system.worker)
+QUICK = tuple(system for system in SYSTEMS if system.quick)

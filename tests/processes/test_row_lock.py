@@ -98,11 +98,13 @@ def test_an_old_row_that_cannot_be_pruned_yet_keeps_no_supervisor_from_beating(s
     assert start_worker("--drain").wait() == 0
     Finished.objects.update(finished_at=1)
     with locked(Finished.objects.all()):
-        start_worker("--rescue-after", "5").wait_for_line("is ready")
+        worker = start_worker("--rescue-after", "5")
+        worker.wait_for_line("could not be pruned")
         before = beats(broker)
         wait_until(lambda: beats(broker) >= before + 4)
         assert end_of(tasks.noop.enqueue(), broker).state == State.SUCCEEDED
         assert Finished.objects.filter(id=result.id).exists()
+    assert "The store cannot be used" not in worker.output
 
 
 def test_a_table_that_is_being_altered_keeps_no_supervisor_from_stopping(start_worker, broker):

@@ -8,8 +8,9 @@ import pytest
 from mainspring import job as machine
 from mainspring.brokers.base import WorkerInfo
 from mainspring.brokers.memory import MemoryBroker
+from mainspring.clock import SECOND
 from mainspring.conf import parse
-from mainspring.exceptions import BrokerRefused
+from mainspring.exceptions import BrokerRefused, BrokerUnavailable
 from mainspring.job import State, new_job
 from mainspring.worker.caretaker import Caretaker, Death
 
@@ -237,6 +238,47 @@ def test_jobs_that_cannot_be_taken_back_keep_nobody_from_anything_else(broker, m
     assert broker.get(other.id).state == State.READY
     assert next(worker.beat for worker in broker.workers() if worker.id == "mine") == 2
     assert crew.wakes > 0
+
+
+def test_what_cannot_be_taken_back_is_tried_once_a_second_however_often_somebody_looks(
+    broker, make, monkeypatch, caplog
+):
+    """It is no outage, is said once, and what falls due meanwhile does not wait for it."""
+    held(broker, "stuck")
+    tries = []
+
+    def fail(jobs):
+        tries.append(jobs)
+        raise BrokerUnavailable("locked")
+
+    monkeypatch.setattr(broker, "settle", fail)
+    caretaker = make()
+    caretaker.bury(Death("stuck", None, False, "died"))
+    for _ in range(10):
+        pause = caretaker.tick()
+    assert (len(tries), caretaker.is_away) == (1, False)
+    assert 0.0 < pause <= 1.0
+    caretaker.expect(broker.clock.moment() + SECOND // 10)
+    assert caretaker.tick() <= 0.1
+    broker.clock.travel(1.1)
+    caretaker.tick()
+
+    assert len(tries) == 2
+    assert caplog.text.count("cannot be taken back yet") == 1
+
+
+def test_old_jobs_that_cannot_be_pruned_are_no_outage(broker, make, monkeypatch, caplog):
+    """Somebody has locked one of them, say; all else goes on."""
+
+    def fail(*arguments, **flags):
+        raise BrokerUnavailable("locked")
+
+    monkeypatch.setattr(broker, "prune", fail)
+    caretaker = make()
+
+    assert caretaker.tick() > 1.0
+    assert not caretaker.is_away
+    assert "could not be pruned" in caplog.text
 
 
 def test_it_is_known_when_something_must_run_alone(broker, make, crew):

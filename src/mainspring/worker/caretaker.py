@@ -82,6 +82,7 @@ class Caretaker:
         self._unknown: set[str] = set()  # who held jobs at the last look without being known to the store
         self._unknown_at = 0.0
         self.is_away = False
+        self._bury_at = 0.0
         self._is_stuck = False  # burials fail
         self.has_alone = False
 
@@ -97,6 +98,7 @@ class Caretaker:
     def bury(self, death: Death) -> None:
         """Take back what this worker held, as soon as the store answers."""
         self._deaths.append(death)
+        self._bury_at = 0.0
 
     def expect(self, due_at: int) -> None:
         """Note that a job falls due at this moment."""
@@ -114,19 +116,15 @@ class Caretaker:
         except BrokerUnavailable as error:
             self._watch.restart()
             return self._try_again(error)
-        try:
-            # Last, so that jobs which the store refuses to take back keep nobody from beating.
-            self._do_burials()
-        except BrokerUnavailable as error:
-            if not self._is_stuck:
-                logger.error("What dead workers held cannot be taken back yet; that is tried again. %s", error)
-            self._is_stuck = True
-            return max(min(RETRY_AFTER, self._beat_at - self._elapsed()), 0.0)
-        self._is_stuck = False
         if self.is_away:
             logger.info("The store can be used again.")
             self.is_away = False
+        if self._elapsed() >= self._bury_at:
+            # Last, so that jobs which the store refuses to take back keep nobody from beating.
+            self._try_burials()
         duties = [self._beat_at, self._promote_at, self._prune_at]
+        if self._deaths:
+            duties.append(self._bury_at)
         if self._crew.are_running_jobs():
             duties.append(self._ask_at)
         return max(min(duties) - self._elapsed(), 0.0)
@@ -232,6 +230,17 @@ class Caretaker:
 
     # The dead.
 
+    def _try_burials(self) -> None:
+        try:
+            self._do_burials()
+        except BrokerUnavailable as error:
+            if not self._is_stuck:
+                logger.error("What dead workers held cannot be taken back yet; that is tried again. %s", error)
+            self._is_stuck = True
+            self._bury_at = self._elapsed() + RETRY_AFTER
+        else:
+            self._is_stuck = False
+
     def _do_burials(self) -> None:
         while self._deaths:
             death = self._deaths.pop(0)
@@ -311,7 +320,7 @@ class Caretaker:
                 # There is more. Half of the time is for that, or jobs could end faster than they are pruned.
                 now = self._elapsed()
                 self._prune_at = now + (now - began)
-        except BrokerRefused as error:
+        except (BrokerRefused, BrokerUnavailable) as error:  # a row that somebody has locked, for one
             logger.error("Old jobs could not be pruned; that is tried again. %s", error)
 
 

@@ -2,9 +2,7 @@
 
 import logging
 import threading
-import time
 from collections.abc import Collection, Sequence
-from typing import NamedTuple
 
 from django.db import reset_queries
 
@@ -13,11 +11,12 @@ from mainspring.brokers.base import Broker
 from mainspring.conf import Options
 from mainspring.exceptions import BrokerUnavailable
 from mainspring.job import Job, State
+from mainspring.worker.announcements import EndedElsewhere, EndedHere
 from mainspring.worker.capacity import Capacity, Pool
 from mainspring.worker.claims import Claims
 from mainspring.worker.connections import tidy_connections, try_idle_connections
 from mainspring.worker.coroutines import Coroutines
-from mainspring.worker.execution import Execution, Ran
+from mainspring.worker.execution import Execution
 from mainspring.worker.known_tasks import KnownTasks
 from mainspring.worker.outcomes import Outcomes
 from mainspring.worker.reports import NoReports, Reports
@@ -35,18 +34,6 @@ LOOK_PAST = 20  # times as long as it took, until a look past a full pool's task
 TICK = 0.005
 SLOW_TICK = 0.2  # seconds, while there is something to watch that gives no notice
 RECONNECT = (0.2, 0.5, 1.0, 2.0, 5.0)
-
-
-class Announcement(NamedTuple):
-    """Ends that have been stored and that the receivers of signals have yet to hear of."""
-
-    rans: list[Ran]
-
-
-class EndedElsewhere(NamedTuple):
-    """The ids of jobs that somebody without the project's code has ended, to be looked up and announced."""
-
-    ids: list[str]
 
 
 class Worker:
@@ -331,7 +318,7 @@ class Worker:
             self._capacity.ran(accepted)
             ended = [ran for ran in accepted if State(ran.job.state).is_end]
             if ended:
-                self._threads.put([Announcement(ended)])
+                self._threads.put([EndedHere(ended)])
             self._look_after_the_others([ran.job for ran in accepted])
         if not self._is_retiring and (excess := self._weight.excess(self._elapsed())):
             self._retire(excess)
@@ -360,29 +347,15 @@ class Worker:
                 for claimed in pool.take_back(Claimed):
                     self._give_back(claimed.job)
 
-    def _run_in_thread(self, item: Claimed | Announcement | EndedElsewhere, slot: int) -> None:
+    def _run_in_thread(self, item: Claimed | EndedHere | EndedElsewhere, slot: int) -> None:
         try_idle_connections()
         try:
-            if isinstance(item, Announcement):
-                for ran in item.rans:
-                    self._execution.announce(ran)
-            elif isinstance(item, EndedElsewhere):
-                self._announce_elsewhere(item.ids)
-            else:
+            if isinstance(item, Claimed):
                 self._runs.in_thread(item, slot)
+            elif untold := item.announce(self._execution):
+                self._threads.put([untold])
         finally:
             tidy_connections()
-
-    def _announce_elsewhere(self, ids: list[str]) -> None:
-        for number, id in enumerate(ids):
-            try:
-                job = self.broker.get(id)
-            except BrokerUnavailable:
-                time.sleep(RECONNECT[0])
-                self._threads.put([EndedElsewhere(ids[number:])])
-                return
-            if job is not None:
-                self._execution.announce(Ran(job, job))
 
     async def _run_on_loop(self, item: Claimed, slot: int) -> None:
         await self._runs.on_loop(item, self._first_async_slot + slot)

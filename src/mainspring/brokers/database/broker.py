@@ -12,7 +12,7 @@ from django.db import connections, transaction
 
 from mainspring import job as machine
 from mainspring.brokers.base import Broker, Count, Listener, Pulse, Question, WorkerInfo
-from mainspring.brokers.database import errors, questions
+from mainspring.brokers.database import errors, listings, questions, retention
 from mainspring.brokers.database.cursor import Cursor
 from mainspring.brokers.database.listeners import WAKE_EVERY
 from mainspring.brokers.database.mysql import MySQL
@@ -153,17 +153,17 @@ class DatabaseBroker(Broker):
         limit: int = 100,
         before_id: str | None = None,
     ) -> list[Job]:
-        return self._run(self._store.search, states, queue_name, task_path, limit, before_id)
+        return self._run(listings.search, self._store, states, queue_name, task_path, limit, before_id)
 
     def counts(self, ended_since: int) -> list[Count]:
         return sorted(
-            (Count(*row) for row in self._run(self._store.counts, ended_since)),
+            (Count(*row) for row in self._run(listings.counts, self._store, ended_since)),
             key=lambda count: (count.queue_name, count.state),
         )
 
     def prune(self, states: Collection[str], before: int, limit: int, *, dry_run: bool = False) -> int:
         states = [str(state) for state in states]
-        return self._run(self._store.prune, states, before, limit, dry_run) if states else 0
+        return self._run(retention.prune, states, before, limit, dry_run) if states else 0
 
     def beat(self, workers: Sequence[WorkerInfo], queues: Collection[str] | None = None) -> Pulse:
         at = self.clock.moment()

@@ -31,7 +31,7 @@ ESCAPED = "\0\b\t\n\r\x1a\"'\\"  # sent as two characters
 SURELY_FITS = 100_000  # characters; nobody sets max_allowed_packet that low
 OUTCOME_COLUMNS = ("id", *MUTABLE_COLUMNS)
 TEXTS = {"state", "worker_id", "errors", "worker_ids", "result"}
-# What lasts until it is killed. To kill a SLEEP of MariaDB takes two or four seconds in one of a hundred times where
+# What lasts until it is killed. To kill a SLEEP of MariaDB takes two or four seconds in some of a hundred times where
 # several sleep; a wait for a position that no replica reaches does not have that (benchmarks/wake_ups.py).
 WAITS = {True: "MASTER_GTID_WAIT('4294967295-1-18446744073709551615', {})", False: "SLEEP({})"}
 # The migration gives these to the tables; JSON_TABLE would take that of the database, and the join no index.

@@ -244,48 +244,6 @@ class Store:
 
     # Looking.
 
-    def search(
-        self,
-        connection: Connection,
-        states: Collection[str] | None,
-        queue_name: str | None,
-        task_path: str | None,
-        limit: int,
-        before_id: str | None,
-    ) -> list[Job]:
-        conditions = {
-            f"state {self.is_in}": None if states is None else self.listed([str(state) for state in states]),
-            "queue_name = %s": queue_name,
-            "task_path = %s": task_path,
-            "id < %s": before_id,
-        }
-        given = {text: value for text, value in conditions.items() if value is not None}
-        where = f"WHERE {' AND '.join(given)}" if given else ""
-        found: dict[str, Job] = {}
-        with connection.cursor() as cursor:
-            for table, columns in ((JOB, self.job_columns), (FINISHED, self.finished_as_job)):
-                cursor.execute(
-                    f"SELECT {columns} FROM {table} {where} ORDER BY id DESC LIMIT %s", [*given.values(), limit]
-                )
-                found |= {job.id: job for job in as_jobs(cursor)}
-        return sorted(found.values(), key=lambda job: job.id, reverse=True)[:limit]
-
-    def counts(self, connection: Connection, ended_since: int) -> list[tuple[str, str, int, int]]:
-        """Return (queue, state, number, since when the oldest of them has stood in line)."""
-        in_line_since = f"CAST({self.names(['rank'])} & {(1 << TIME_BITS) - 1} AS {self.bigint})"
-        with connection.cursor() as cursor:
-            cursor.execute(
-                f"SELECT queue_name, state, count(*), min(COALESCE({in_line_since}, enqueued_at))"
-                f" FROM {JOB} GROUP BY 1, 2"
-            )
-            live = cursor.fetchall()
-            cursor.execute(
-                f"SELECT queue_name, state, count(*), min(enqueued_at) FROM {FINISHED}"
-                f" WHERE state {self.is_in} AND finished_at >= %s GROUP BY 1, 2",
-                [self.listed([str(state) for state in ENDS]), ended_since],
-            )
-            return [*live, *cursor.fetchall()]
-
     def queue_names(self, connection: Connection) -> list[str]:
         """Return the queues that hold live jobs, by one jump in the index for each."""
         with connection.cursor() as cursor:
@@ -310,23 +268,6 @@ class Store:
                     bands.append((queue_name, PRIORITY_HIGHEST - (head >> TIME_BITS)))
                     low = ((head >> TIME_BITS) + 1) << TIME_BITS
         return bands
-
-    def prune(self, connection: Connection, states: Sequence[str], before: int, limit: int, dry_run: bool) -> int:
-        """Delete up to `limit` jobs that ended in these states before `before`, oldest first."""
-        of_state = (
-            f"SELECT * FROM (SELECT id, finished_at FROM {FINISHED} WHERE state = %s AND finished_at < %s"
-            " ORDER BY finished_at LIMIT %s) of_state"
-        )
-        # One walk along the index for each state; one for all would sort everything that is old enough.
-        old = f"SELECT id FROM ({' UNION ALL '.join([of_state] * len(states))}) old ORDER BY finished_at LIMIT %s"
-        values = [value for state in states for value in (state, before, limit)] + [limit]
-        with connection.cursor() as cursor:
-            if dry_run:
-                cursor.execute(f"SELECT count(*) FROM ({old}) oldest", values)
-                return int(cursor.fetchone()[0])
-            # Only inside FROM does MySQL take a LIMIT.
-            cursor.execute(f"DELETE FROM {FINISHED} WHERE id IN (SELECT id FROM ({old}) oldest)", values)
-            return int(cursor.rowcount)
 
     # Workers.
 
@@ -405,7 +346,8 @@ class Store:
         """Give up waiting for a lock, or for the server to take a connection, after about so many seconds."""
         self.longest_wait = seconds
         options = connection.settings_dict["OPTIONS"]
-        options["connect_timeout"] = min(math.ceil(seconds), options.get("connect_timeout", math.inf))
+        wanted = math.ceil(seconds)
+        options["connect_timeout"] = min(wanted, int(options.get("connect_timeout") or wanted))  # 0 is for ever
         options.pop("pool", None)  # which makes its users wait for half a minute; one thread needs none
         connection.close()
 

@@ -1,0 +1,51 @@
+"""Looking at many jobs: pages of them, and how many there are."""
+
+from collections.abc import Collection
+
+from mainspring.brokers.database.store import Connection, Store, as_jobs
+from mainspring.brokers.database.tables import FINISHED, JOB
+from mainspring.job import ENDS, TIME_BITS, Job
+
+
+def search(
+    connection: Connection,
+    store: Store,
+    states: Collection[str] | None,
+    queue_name: str | None,
+    task_path: str | None,
+    limit: int,
+    before_id: str | None,
+) -> list[Job]:
+    """Return a page of jobs, live and ended, newest first; what is None is not asked for."""
+    conditions = {
+        f"state {store.is_in}": None if states is None else store.listed([str(state) for state in states]),
+        "queue_name = %s": queue_name,
+        "task_path = %s": task_path,
+        "id < %s": before_id,
+    }
+    given = {text: value for text, value in conditions.items() if value is not None}
+    where = f"WHERE {' AND '.join(given)}" if given else ""
+    found: dict[str, Job] = {}
+    with connection.cursor() as cursor:
+        for table, columns in ((JOB, store.job_columns), (FINISHED, store.finished_as_job)):
+            cursor.execute(
+                f"SELECT {columns} FROM {table} {where} ORDER BY id DESC LIMIT %s", [*given.values(), limit]
+            )
+            found |= {job.id: job for job in as_jobs(cursor)}
+    return sorted(found.values(), key=lambda job: job.id, reverse=True)[:limit]
+
+
+def counts(connection: Connection, store: Store, ended_since: int) -> list[tuple[str, str, int, int]]:
+    """Return (queue, state, number, since when the oldest of them has stood in line)."""
+    in_line_since = f"CAST({store.names(['rank'])} & {(1 << TIME_BITS) - 1} AS {store.bigint})"
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"SELECT queue_name, state, count(*), min(COALESCE({in_line_since}, enqueued_at)) FROM {JOB} GROUP BY 1, 2"
+        )
+        live = cursor.fetchall()
+        cursor.execute(
+            f"SELECT queue_name, state, count(*), min(enqueued_at) FROM {FINISHED}"
+            f" WHERE state {store.is_in} AND finished_at >= %s GROUP BY 1, 2",
+            [store.listed([str(state) for state in ENDS]), ended_since],
+        )
+        return [*live, *cursor.fetchall()]
