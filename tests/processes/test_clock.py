@@ -45,7 +45,8 @@ def test_a_worker_with_a_wrong_clock_keeps_the_store_s_time(start_worker, broker
     job = end_of(soon, broker)
     broker.beat([])  # which sets our own clock by the store's
 
-    assert 0 <= job.started_at - job.run_after < 5 * SECOND
+    # An hour off is what it must not be; a machine under load may take seconds to start the worker.
+    assert 0 <= job.started_at - job.run_after < 60 * SECOND
     assert abs(broker.clock.moment() - job.finished_at) < 60 * SECOND
     assert broker.get(later.id).state == State.DEFERRED
     assert end_of(retried, broker).state == State.SUCCEEDED
