@@ -201,15 +201,16 @@ class Brokers(RuleBasedStateMachine):
         dead=st.lists(workers, min_size=1, unique=True),
         started=st.none() | st.lists(ages),
         was_killed=st.booleans(),
+        was_seen=st.booleans(),
         max_crashes=max_crashes,
         batch=st.sampled_from([1, 3, 256]),
     )
-    def rescue(self, dead, started, was_killed, max_crashes, batch):
+    def rescue(self, dead, started, was_killed, was_seen, max_crashes, batch):
         self.clock.tick()
         self.may_be_passed_over = True
         started = started and {claim[0].id for claim in chosen(self.claims, started)}
-        facts = {"max_crashes": max_crashes, "started": started, "was_killed": was_killed, "batch": batch}
-        self.each(lambda broker: in_any_order(broker.rescue(dead, **facts)))
+        facts = {"started": started, "was_killed": was_killed, "was_seen": was_seen, "batch": batch}
+        self.each(lambda broker: in_any_order(broker.rescue(dead, max_crashes=max_crashes, **facts)))
         self.each(lambda broker: broker.leave(dead))
 
     @rule(ended=st.lists(st.sampled_from(sorted(ENDS)), unique=True), age=seconds, dry_run=st.booleans())

@@ -3,6 +3,7 @@
 import pytest
 
 from mainspring import job as machine
+from mainspring.brokers.base import DOUBTS
 from mainspring.job import State
 from tests.contract import jobs
 from tests.contract.threads import together
@@ -89,6 +90,30 @@ def test_quarantine(broker):
     assert counters(rescued) == {"attempts": 0, "crashes": 3, "interruptions": 0}
     assert error_paths(rescued) == [CRASHED, CRASHED, QUARANTINED]
     assert broker.claim("w2", None, 1) == broker.claim("w2", None, 1, alone=True) == []
+
+
+def test_the_last_crash_is_seen(broker):
+    """Where the supervisor died too, the crash that would end the job is an interruption, a few times."""
+    jobs.pushed(broker)
+    told = []
+
+    for number in range(DOUBTS * 3):
+        broker.claim("w1", None, 1, alone=number > 0)
+        (rescued,) = broker.rescue(["w1"], max_crashes=3, was_seen=False)
+        told.append((rescued.state, rescued.crashes, rescued.interruptions))
+
+    spared = [(State.READY, 2, number) for number in range(1, DOUBTS * 3 - 2)]
+    assert told == [(State.READY, 1, 0), (State.READY, 2, 0), *spared, (State.QUARANTINED, 3, DOUBTS * 3 - 3)]
+
+
+@pytest.mark.parametrize("max_crashes", [0, 1])
+def test_no_chances_are_taken(broker, max_crashes):
+    """A task that allows no second run gets none, though nobody saw how its worker died."""
+    jobs.claimed(broker)
+
+    (rescued,) = broker.rescue(["w1"], max_crashes=max_crashes, was_seen=False)
+
+    assert (rescued.state, rescued.crashes) == (State.QUARANTINED, 1)
 
 
 def test_three_counters(broker):

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from itertools import pairwise
 from typing import NamedTuple
 
+from mainspring.brokers.base import DOUBTS
 from mainspring.job import ENDS, State
 from tests.torture import tasks
 from tests.torture.history import Run
@@ -70,11 +71,11 @@ def each_ends_right(outcome: Outcome) -> Broken:
 
 
 def none_is_quarantined_by_chance(outcome: Outcome) -> Broken:
-    """A job is quarantined only when it was itself running at so many deaths as are allowed."""
-    hits = outcome.history.cut_off()
+    """A job is quarantined only when it ran at so many deaths as are allowed, and the last of them was seen."""
+    hits, seen = outcome.history.cut_off(), outcome.history.cut_off_alone()
     for row in outcome.ended(State.QUARANTINED):
-        if hits[row.id] < MAX_CRASHES:
-            yield row.id, f"its code was cut off {hits[row.id]} times"
+        if hits[row.id] < (MAX_CRASHES if seen[row.id] else DOUBTS * MAX_CRASHES):
+            yield row.id, f"its code was cut off {hits[row.id]} times, {seen[row.id]} of them seen"
 
 
 def crashes_need_a_kill(outcome: Outcome) -> Broken:
@@ -95,11 +96,11 @@ def only_what_ran_is_charged(outcome: Outcome) -> Broken:
 
 
 def interruptions_need_a_deploy(outcome: Outcome) -> Broken:
-    """A run is interrupted only where a worker was told to stop."""
+    """A run is interrupted only where a worker was told to stop, or a whole one died at what would end the job."""
     if outcome.history.struck("told", "orphaned"):
         return
     for row in outcome.jobs:
-        if row.interruptions:
+        if row.interruptions and row.crashes < MAX_CRASHES - 1:
             yield row.id, f"{row.interruptions} interruptions"
 
 

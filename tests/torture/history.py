@@ -103,3 +103,8 @@ class History:
         """Return how often each job was running in a process that was killed just then."""
         killed = self.struck("killed")
         return Counter(run.job_id for run in self._open.values() if run.pid in killed)
+
+    def cut_off_alone(self) -> Counter[str]:
+        """Return how often each job was running in a process that was killed while its supervisor lived on."""
+        killed = {strike.pids[0] for strike in self.strikes if strike.kind == "killed" and len(strike.pids) == 1}
+        return Counter(run.job_id for run in self._open.values() if run.pid in killed)

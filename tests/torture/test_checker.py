@@ -54,6 +54,8 @@ def killed(at, *processes):
     return [("killed", at, list(processes))]
 
 
+KILLED_WITH_ALL = [line for pid in (1, 2, 3) for line in [*run(pid, process=pid), *killed(pid + 0.5, pid, 9)]]
+
 FINE = {
     "a plain run": ([*KEPT, *run(1, 2)], [row()]),
     "never committed": ([KEPT[0]], []),
@@ -70,6 +72,10 @@ FINE = {
     "charged though it never started, since the whole command fell": (
         [*KEPT, *killed(1, 1, 3), *run(2, 3, process=2)],
         [row(crashes=1)],
+    ),
+    "spared, since nobody saw how its worker died": (
+        [*KEPT, *KILLED_WITH_ALL, *run(8, 9, process=8)],
+        [row(crashes=2, interruptions=1)],
     ),
     "quarantined with cause": (
         [*KEPT, *(line for pid in (1, 2, 3) for line in [*run(pid, process=pid), *killed(pid + 0.5, pid)])],
@@ -89,6 +95,7 @@ BROKEN = {
     checker.each_ends_right: [(KEPT, [row(result="41")]), (KEPT, [row(attempts=2)]), (KEPT, [row(state="failed")])],
     checker.none_is_quarantined_by_chance: [
         ([*KEPT, *run(1), *killed(2, 1)], [row(state="quarantined", crashes=3)]),
+        ([*KEPT, *KILLED_WITH_ALL], [row(state="quarantined", crashes=3)]),
     ],
     checker.crashes_need_a_kill: [([*KEPT, *run(1, 2)], [row(crashes=1)])],
     checker.only_what_ran_is_charged: [([*KEPT, *run(1, 2), *killed(3, 2)], [row(crashes=1)])],

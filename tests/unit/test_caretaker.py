@@ -181,7 +181,9 @@ def test_a_job_that_its_worker_was_killed_for_has_failed(broker, make, crew):
     late, neighbour = held(broker, "mine", 2)
     caretaker = make()
     caretaker.tick()
-    caretaker.bury(Death("mine", frozenset({late.id, neighbour.id}), True, "killed", {late.id: "  File late.py"}))
+    caretaker.bury(
+        Death("mine", frozenset({late.id, neighbour.id}), True, "killed", overrun={late.id: "  File late.py"})
+    )
     crew.worker_ids.clear()
     caretaker.tick()
 
@@ -196,7 +198,7 @@ def test_a_job_that_its_worker_was_killed_for_is_found_among_many(broker, make, 
     """And its stack is cut like every traceback."""
     *_, late = held(broker, "mine", 600)
     caretaker = make(max_traceback=1000)
-    caretaker.bury(Death("mine", frozenset({late.id}), True, "killed", {late.id: "line\n" * 1000}))
+    caretaker.bury(Death("mine", frozenset({late.id}), True, "killed", overrun={late.id: "line\n" * 1000}))
     crew.worker_ids.clear()
     caretaker.tick()
 

@@ -13,6 +13,7 @@ from mainspring.job import Job, State
 
 INLINE = "inline"  # the worker id of whoever runs jobs in the calling thread, who has no beat
 QUESTIONS_KEPT = 3600 * SECOND  # whoever asked before has gone
+DOUBTS = 3  # times as often as a job may crash, it may be cut off where nobody saw how its whole worker died
 
 
 @dataclass(frozen=True, slots=True)
@@ -303,6 +304,7 @@ class Broker(ABC):
         max_crashes: int,
         started: Collection[str] | None = None,
         was_killed: bool = False,
+        was_seen: bool = True,
         reason: str = "The worker process died while it ran this job.",
         batch: int = 256,
     ) -> list[Job]:
@@ -314,13 +316,17 @@ class Broker(ABC):
         and the others go back as if never claimed. Each write carries the token of the claim, so a job that was
         settled meanwhile is left alone. A job's own `max_crashes` goes before the one given here.
 
+        `was_seen` is False where the supervisor died as well. A node that was taken away and a job that ate the memory
+        of its container then look alike, so the last crash, which would end the job, counts as an interruption
+        until the job has been cut off DOUBTS times as often as it may crash.
+
         When the store fails in the middle, what was taken back so far is returned: call again until nothing is, and
         the next call meets the error.
         """
         moved: list[Job] = []
         try:
             while held := self.held_by(worker_ids, batch):
-                after = [self._rescued(job, started, was_killed, max_crashes, reason) for job in held]
+                after = [self._rescued(job, started, was_killed, was_seen, max_crashes, reason) for job in held]
                 accepted, refused = self.settle_each(after)
                 moved += [job for job in after if job.id in accepted and self._is_our_write(job)]
                 if not accepted and not refused and self._are_still_held(held, batch):
@@ -353,14 +359,21 @@ class Broker(ABC):
         return stored is not None and stored.finished_at == job.finished_at
 
     def _rescued(
-        self, job: Job, started: Collection[str] | None, was_killed: bool, max_crashes: int, reason: str
+        self,
+        job: Job,
+        started: Collection[str] | None,
+        was_killed: bool,
+        was_seen: bool,
+        max_crashes: int,
+        reason: str,
     ) -> Job:
         if started is not None and job.id not in started:
             return machine.release(job)
         max_crashes = max_crashes if job.max_crashes is None else job.max_crashes
-        if was_killed and max_crashes > 0:
-            return machine.interrupt(job)
         is_last = job.crashes + 1 >= max_crashes
+        is_doubtful = not was_seen and is_last and _may_be_innocent(job, max_crashes)
+        if max_crashes > 0 and (was_killed or is_doubtful):
+            return machine.interrupt(job)
         at = self.clock.moment()
         path = f"{WorkerCrashed.__module__}.{(Quarantined if is_last else WorkerCrashed).__qualname__}"
         error = machine.error_entry(
@@ -372,6 +385,11 @@ class Broker(ABC):
             finished_at=at,
         )
         return machine.crash(job, error, at, max_crashes)
+
+
+def _may_be_innocent(job: Job, max_crashes: int) -> bool:
+    """Can it still be chance that a job was there at so many deaths? Who allows one crash only takes no chances."""
+    return max_crashes > 1 and job.crashes + job.interruptions + 1 < DOUBTS * max_crashes
 
 
 def _count_of_crashes(crashes: int, max_crashes: int) -> str:

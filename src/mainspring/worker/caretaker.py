@@ -30,6 +30,7 @@ class Death:
     """
     A worker that ended, what it was running then (None: nobody knows), and whether it was killed on purpose.
 
+    `was_seen` is False where its supervisor died too, and only the silence was noticed.
     `overrun` are jobs for which it was killed because they took no notice of their timeout, with where each stood.
     Until `forget` is called the worker does not look dead to others of this machine, who know less about it.
     """
@@ -38,6 +39,7 @@ class Death:
     started: frozenset[str] | None
     was_killed: bool
     reason: str
+    was_seen: bool = True
     overrun: Mapping[str, str] = field(default_factory=dict)
     forget: Callable[[], None] = lambda: None
 
@@ -273,6 +275,7 @@ class Caretaker:
             max_crashes=self._options.max_crashes,
             started=death.started,
             was_killed=death.was_killed,
+            was_seen=death.was_seen,
             reason=death.reason,
         )
 
@@ -286,7 +289,7 @@ class Caretaker:
         # A service manager that loses patience with a worker that stops is no fault of its jobs.
         # Its last beat may not have said so, if it stopped while the store was away.
         was_stopping = bool(worker.facts.get("stopping")) or self._lifelines.was_stopping(worker.id)
-        self.bury(Death(worker.id, started, was_stopping, reason))
+        self.bury(Death(worker.id, started, was_stopping, reason, was_seen=False))
 
     def _fail_overrun(self, death: Death) -> set[str]:
         """Fail the jobs that took no notice of their timeout, for which a worker was killed; return their ids."""
