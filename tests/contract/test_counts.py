@@ -15,15 +15,15 @@ def test_nothing(broker):
 
 
 def test_by_queue_and_state(broker):
-    """Each queue and state that holds jobs is counted, with the moment when its oldest job was enqueued."""
-    running = jobs.claimed(broker, 2)
+    """Each queue and state that holds jobs is counted, those in line with the moment of the oldest."""
+    jobs.claimed(broker, 2)
     ready = jobs.pushed(broker, 3)
-    mail = jobs.pushed(broker, queue_name="mail", run_after=broker.clock.moment() + 60_000_000)
+    jobs.pushed(broker, queue_name="mail", run_after=broker.clock.moment() + 60_000_000)
 
     assert counts(broker) == {
-        ("default", "running"): Count("default", "running", 2, running[0].enqueued_at),
+        ("default", "running"): Count("default", "running", 2),
         ("default", "ready"): Count("default", "ready", 3, ready[0].enqueued_at),
-        ("mail", "deferred"): Count("mail", "deferred", 1, mail[0].enqueued_at),
+        ("mail", "deferred"): Count("mail", "deferred", 1),
     }
 
 
@@ -42,7 +42,7 @@ def test_a_job_that_fell_due_has_been_in_line_since_then(broker):
 def test_a_retried_job_has_been_in_line_since_it_fell_due_again(broker):
     (job,) = jobs.claimed(broker)
     broker.settle([jobs.retried(broker, job, delay=60)])
-    assert counts(broker)["default", "deferred"].oldest == job.enqueued_at
+    assert counts(broker)["default", "deferred"].oldest is None
     broker.clock.travel(90)
     broker.promote(10)
 

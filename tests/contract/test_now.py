@@ -6,7 +6,7 @@ from django.db import connections
 from django.test.utils import CaptureQueriesContext
 
 from mainspring.brokers.database import DatabaseBroker
-from mainspring.brokers.database.broker import ASK_FOR_TIME_EVERY, TOLERATED
+from mainspring.brokers.store_time import ASK_FOR_TIME_EVERY, TOLERATED
 from mainspring.clock import SECOND, Clock
 
 HOUR = 3600 * SECOND

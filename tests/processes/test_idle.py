@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 from django.conf import settings
 
-from mainspring.brokers.database.listeners import WAKE_EVERY
+from mainspring.brokers.listening import WAKE_EVERY
 from mainspring.clock import SECOND
 from tests.app import tasks
 from tests.processes import statements

@@ -2,10 +2,11 @@
 
 import pytest
 from django.conf import settings
-from django.db import connections
 
+from mainspring.brokers import listening
 from mainspring.brokers.database import DatabaseBroker, listeners, mysql, postgresql
-from mainspring.brokers.database.listeners import LOOK_AGAIN_AFTER, WAKE_EVERY, PollingListener, WakeListener
+from mainspring.brokers.database.listeners import PollingListener
+from mainspring.brokers.listening import LOOK_AGAIN_AFTER, WAKE_EVERY, WakeListener
 
 
 class Watch:
@@ -21,6 +22,7 @@ class Watch:
 def watch(monkeypatch):
     watch = Watch()
     monkeypatch.setattr(listeners, "time", watch)
+    monkeypatch.setattr(listening, "time", watch)
     return watch
 
 
@@ -29,14 +31,20 @@ class Bell(WakeListener):
 
     rung = False
 
-    def _was_woken(self, own):
+    def fileno(self):
+        return None
+
+    def close(self):
+        pass
+
+    def _was_woken(self):
         rung, self.rung = self.rung, False
         return rung
 
 
 @pytest.fixture
 def bell(watch):
-    bell = Bell(connections["default"])
+    bell = Bell()
     watch.now += LOOK_AGAIN_AFTER
     assert bell.has_news()  # whoever has just begun to listen looks
     return bell

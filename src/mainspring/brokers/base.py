@@ -60,7 +60,7 @@ class Count:
     """
     How many jobs of one queue are in one state, and since when the oldest of them has stood in line.
 
-    Jobs that are not in line (deferred, or ended) count from their enqueue.
+    `oldest` is None where they stand in no line: in every state but ready.
     """
 
     queue_name: str

@@ -3,6 +3,7 @@
 import heapq
 import socket
 import threading
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from typing import NamedTuple
@@ -135,16 +136,12 @@ class MemoryBroker(Broker):
         ][:limit]
 
     def counts(self, ended_since: int) -> list[Count]:
-        counts: dict[tuple[str, str], Count] = {}
+        counted: dict[tuple[str, str], list[Job]] = defaultdict(list)
         with self._changed:
             for job in self._jobs.values():
                 if job.finished_at is None or job.finished_at >= ended_since:
-                    key = (job.queue_name, str(job.state))
-                    since = job.enqueued_at if job.rank is None else machine.in_line_since(job.rank)
-                    known = counts.get(key) or Count(*key, number=0, oldest=since)
-                    oldest = min(known.oldest or since, since)
-                    counts[key] = Count(*key, number=known.number + 1, oldest=oldest)
-        return sorted(counts.values(), key=lambda count: (count.queue_name, count.state))
+                    counted[job.queue_name, str(job.state)].append(job)
+        return [Count(*key, len(jobs), _in_line_since(jobs)) for key, jobs in sorted(counted.items())]
 
     def prune(self, states: Collection[str], before: int, limit: int, *, dry_run: bool = False) -> int:
         with self._changed:
@@ -250,6 +247,10 @@ class MemoryBroker(Broker):
     def _is_repeat(self, job: Job) -> bool:
         stored = self._jobs.get(job.id)
         return stored is not None and machine.is_repeat(job, stored)
+
+
+def _in_line_since(jobs: Iterable[Job]) -> int | None:
+    return min((machine.in_line_since(job.rank or 0) for job in jobs if job.state == State.READY), default=None)
 
 
 class MemoryListener:

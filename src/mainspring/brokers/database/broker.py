@@ -1,7 +1,6 @@
 """The broker's verbs on a database: what is written, when, and who is told."""
 
 import json
-import math
 import time
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
@@ -14,12 +13,13 @@ from mainspring import job as machine
 from mainspring.brokers.base import Broker, Count, Listener, Pulse, Question, WorkerInfo
 from mainspring.brokers.database import errors, listings, questions, retention
 from mainspring.brokers.database.cursor import Cursor
-from mainspring.brokers.database.listeners import WAKE_EVERY
 from mainspring.brokers.database.mysql import MySQL
 from mainspring.brokers.database.postgresql import PostgreSQL
 from mainspring.brokers.database.sqlite import SQLite
 from mainspring.brokers.database.store import END, Connection, Span, Store
 from mainspring.brokers.database.waiting import wait_for
+from mainspring.brokers.listening import Calls
+from mainspring.brokers.store_time import StoreTime
 from mainspring.clock import SECOND, Clock
 from mainspring.exceptions import BrokerUnavailable
 from mainspring.job import ALONE, ENDS, Job, State
@@ -29,8 +29,6 @@ T = TypeVar("T")
 STORES: dict[str, type[Store]] = {"postgresql": PostgreSQL, "sqlite": SQLite, "mysql": MySQL}
 SOON = 15 * SECOND  # a job that falls due later than this finds workers that have looked meanwhile
 LOCKED_FOR = SECOND // 4  # how long not to look again for due jobs of which somebody holds every row
-ASK_FOR_TIME_EVERY = 60.0
-TOLERATED = SECOND // 2  # what a machine's own clock may be off; a better one is not to be had over a network
 LONGEST_WAIT = 86_400  # seconds; who waits longer is told up to BACKSTOP seconds late
 
 
@@ -47,16 +45,11 @@ class DatabaseBroker(Broker):
             raise BrokerUnavailable(f"DATABASES[{using!r}]: Mainspring cannot keep jobs in {vendor}.")
         self._store = STORES[vendor]()
         self._cursor = Cursor()
-        self._woke_at = -WAKE_EVERY
-        self._asks_for_time_at = -math.inf
+        self._calls = Calls()
+        self._time = StoreTime(self.clock, lambda: self._run(self._store.moment))
 
     def now(self) -> int:
-        if self._store.has_clock and self.clock.elapsed() >= self._asks_for_time_at:
-            self._asks_for_time_at = self.clock.elapsed() + ASK_FOR_TIME_EVERY
-            moment = self._run(self._store.moment)
-            if abs(moment - self.clock.moment()) > TOLERATED:
-                self.clock.sync(moment)
-        return self.clock.moment()
+        return self._time.now() if self._store.has_clock else self.clock.moment()
 
     def push(self, jobs: Sequence[Job], *, once: bool = False) -> None:
         if not jobs:
@@ -218,10 +211,8 @@ class DatabaseBroker(Broker):
 
     def _call(self) -> None:
         # Not a part of `wake`: a TestCase runs the hooks inside its transaction, where one would lead to the next.
-        now = time.monotonic()
-        if not self._store.can_wake or now < self._woke_at + WAKE_EVERY:
+        if not self._store.can_wake or not self._calls.are_due():
             return
-        self._woke_at = now
         with suppress(BrokerUnavailable):  # what was stored is stored: workers also look by themselves
             errors.run(connections[self.using], self._store.wake)
 

@@ -8,12 +8,7 @@ from typing import Any
 
 from mainspring.brokers.database import errors
 from mainspring.brokers.database.store import Connection
-
-# A process wakes workers at most once per WAKE_EVERY seconds, so a job pushed just after a wake-up announces itself
-# to nobody. That is safe because whoever was woken, or has just begun to listen, looks once more later.
-WAKE_EVERY = 0.020
-LOOK_AGAIN_AFTER = 0.025
-BACKSTOP = 5.0
+from mainspring.brokers.listening import WakeListener
 
 
 def own_connection(connection: Connection) -> Connection:
@@ -28,34 +23,23 @@ def own_connection(connection: Connection) -> Connection:
     return own
 
 
-class WakeListener:
-    """Hears of the calls of `wake`; `_was_woken` is what databases do differently."""
+class ConnectionListener(WakeListener):
+    """Hears of the calls of `wake` on a connection of its own; `_hears_on` is what databases do differently."""
 
     def __init__(self, own: Connection) -> None:
+        super().__init__()
         self._own = own
-        self._look_again_at = time.monotonic() + LOOK_AGAIN_AFTER
-
-    @property
-    def interval(self) -> float:
-        return max(0.0, min(BACKSTOP, self._look_again_at - time.monotonic()))
 
     def fileno(self) -> int | None:
         return int(self._own.connection.fileno())
 
-    def has_news(self) -> bool:
-        now = time.monotonic()
-        if errors.run(self._own, self._was_woken):
-            self._look_again_at = now + LOOK_AGAIN_AFTER
-            return True
-        if now >= self._look_again_at:
-            self._look_again_at = math.inf
-            return True
-        return False
-
     def close(self) -> None:
         self._own.close()
 
-    def _was_woken(self, own: Connection) -> bool:
+    def _was_woken(self) -> bool:
+        return errors.run(self._own, self._hears_on)
+
+    def _hears_on(self, own: Connection) -> bool:
         raise NotImplementedError
 
 

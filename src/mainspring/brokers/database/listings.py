@@ -35,16 +35,17 @@ def search(
     return sorted(found.values(), key=lambda job: job.id, reverse=True)[:limit]
 
 
-def counts(connection: Connection, store: Store, ended_since: int) -> list[tuple[str, str, int, int]]:
+def counts(connection: Connection, store: Store, ended_since: int) -> list[tuple[str, str, int, int | None]]:
     """Return (queue, state, number, since when the oldest of them has stood in line)."""
     in_line_since = f"CAST({store.names(['rank'])} & {(1 << TIME_BITS) - 1} AS {store.bigint})"
     with connection.cursor() as cursor:
         cursor.execute(
-            f"SELECT queue_name, state, count(*), min(COALESCE({in_line_since}, enqueued_at)) FROM {JOB} GROUP BY 1, 2"
+            f"SELECT queue_name, state, count(*), min(CASE state WHEN 'ready' THEN {in_line_since} END)"
+            f" FROM {JOB} GROUP BY 1, 2"
         )
         live = cursor.fetchall()
         cursor.execute(
-            f"SELECT queue_name, state, count(*), min(enqueued_at) FROM {FINISHED}"
+            f"SELECT queue_name, state, count(*), NULL FROM {FINISHED}"
             f" WHERE state {store.is_in} AND finished_at >= %s GROUP BY 1, 2",
             [store.listed([str(state) for state in ENDS]), ended_since],
         )

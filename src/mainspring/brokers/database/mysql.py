@@ -13,9 +13,8 @@ from django.db.backends.signals import connection_created
 from mainspring import job as machine
 from mainspring.brokers.base import Listener
 from mainspring.brokers.database.listeners import (
-    BACKSTOP,
+    ConnectionListener,
     PollingListener,
-    WakeListener,
     is_readable,
     own_connection,
 )
@@ -23,6 +22,7 @@ from mainspring.brokers.database.store import Connection, Span, Store, as_jobs, 
 from mainspring.brokers.database.tables import FINISHED, FINISHED_COLUMNS, JOB, MUTABLE_COLUMNS, WAITER, WORKER
 from mainspring.brokers.database.transactions import in_transaction
 from mainspring.brokers.database.waiting import AnnouncedWait
+from mainspring.brokers.listening import BACKSTOP
 from mainspring.exceptions import BrokerRefused
 from mainspring.job import Job
 
@@ -190,7 +190,7 @@ def _outcomes(cursor: Any) -> str:
     )
 
 
-class SleepListener(WakeListener):
+class SleepListener(ConnectionListener):
     """Hears of work by a SELECT that waits until somebody cuts it short."""
 
     def __init__(self, own: Connection) -> None:
@@ -200,7 +200,7 @@ class SleepListener(WakeListener):
     def _fall_asleep(self) -> None:
         self._own.connection.send_query(_sleep(self._own, BACKSTOP, "work"))
 
-    def _was_woken(self, own: Connection) -> bool:
+    def _hears_on(self, own: Connection) -> bool:
         if not is_readable(own.connection.fileno()):
             return False
         with own.wrap_database_errors:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from django.db import transaction
 
 from mainspring.brokers.base import Listener, Pulse, Question
-from mainspring.brokers.database.listeners import PollingListener, WakeListener, is_readable, own_connection
+from mainspring.brokers.database.listeners import ConnectionListener, PollingListener, is_readable, own_connection
 from mainspring.brokers.database.store import QUEUES, Connection, Span, Store, as_jobs, as_json, as_worker
 from mainspring.brokers.database.tables import (
     FINISHED,
@@ -220,14 +220,14 @@ class PostgreSQL(Store):
         return Pulse(known, next_due, has_alone, site, [Question(*row) for row in json.loads(questions)]), moment
 
 
-class NotifyListener(WakeListener):
+class NotifyListener(ConnectionListener):
     """Hears of work by LISTEN."""
 
     def __init__(self, own: Connection) -> None:
         super().__init__(own)
         _listen(own, WORK_CHANNEL)
 
-    def _was_woken(self, own: Connection) -> bool:
+    def _hears_on(self, own: Connection) -> bool:
         return bool(_notifications(own))
 
 

@@ -7,10 +7,10 @@ from typing import Protocol
 
 from django.db import DatabaseError, InterfaceError, OperationalError
 
-from mainspring.brokers.database.listeners import BACKSTOP
 from mainspring.brokers.database.store import Connection, Store
 from mainspring.brokers.database.tables import WAITER
 from mainspring.brokers.database.transactions import in_transaction
+from mainspring.brokers.listening import BACKSTOP
 from mainspring.exceptions import NotSentYet
 from mainspring.job import ENDS, Job, new_id
 

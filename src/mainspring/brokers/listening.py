@@ -1,0 +1,57 @@
+"""When to call and when to look, where every worker hears every call: stores that can call share this."""
+
+import math
+import time
+from abc import ABC, abstractmethod
+
+# A process wakes workers at most once per WAKE_EVERY seconds, so a job pushed just after a wake-up announces itself
+# to nobody. That is safe because whoever was woken, or has just begun to listen, looks once more later.
+WAKE_EVERY = 0.020
+LOOK_AGAIN_AFTER = 0.025
+BACKSTOP = 5.0
+
+
+class Calls:
+    """Says whether this process may call now, or has just done so."""
+
+    def __init__(self) -> None:
+        self._called_at = -math.inf
+
+    def are_due(self) -> bool:
+        """Return whether to call, and take note of it."""
+        now = time.monotonic()
+        if now < self._called_at + WAKE_EVERY:
+            return False
+        self._called_at = now
+        return True
+
+
+class WakeListener(ABC):
+    """Hears of the calls of `wake`; what was heard is what stores do differently."""
+
+    def __init__(self) -> None:
+        self._look_again_at = time.monotonic() + LOOK_AGAIN_AFTER
+
+    @property
+    def interval(self) -> float:
+        return max(0.0, min(BACKSTOP, self._look_again_at - time.monotonic()))
+
+    def has_news(self) -> bool:
+        now = time.monotonic()
+        if self._was_woken():
+            self._look_again_at = now + LOOK_AGAIN_AFTER
+            return True
+        if now >= self._look_again_at:
+            self._look_again_at = math.inf
+            return True
+        return False
+
+    @abstractmethod
+    def fileno(self) -> int | None: ...
+
+    @abstractmethod
+    def close(self) -> None: ...
+
+    @abstractmethod
+    def _was_woken(self) -> bool:
+        """Take in what has come, and say whether it was a call."""
