@@ -64,7 +64,7 @@ clean: ## remove the environments and everything that was built
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 .venv/.ready: pyproject.toml
-	$(call install,.venv,$(NEWEST),'.[postgres]' --group dev,1)
+	$(call install,.venv,$(NEWEST),'.[postgres,redis]' --group dev,1)
 
 # mysqlclient is compiled on the spot. Without it everything but MariaDB can be tested, and the next make tries again.
 .venv/.mysql: .venv/.ready

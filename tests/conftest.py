@@ -6,7 +6,7 @@ from tests import servers
 
 
 def pytest_report_header():
-    return f"database: {settings.DATABASE}" + (" (missing)" if settings.MISSING else "")
+    return f"store: {settings.STORE}, database: {settings.DATABASE}" + (" (missing)" if settings.MISSING else "")
 
 
 def pytest_collection_modifyitems(items):
@@ -35,9 +35,20 @@ def django_db_setup(django_db_setup):
 
 
 @pytest.fixture
+def redis():
+    """A client of the Redis under test, which is empty before and after the test."""
+    from redis import Redis
+
+    with Redis.from_url(settings.REDIS_URL, protocol=2) as client:
+        client.flushall()
+        yield client
+        client.flushall()
+
+
+@pytest.fixture
 def server():
-    """The database server under test, to be stopped, restarted or killed; it runs again after the test."""
-    server = servers.running(settings.DATABASE)
+    """The server of the store under test, to be stopped, restarted or killed; it runs again after the test."""
+    server = servers.running(settings.STORE)
     if server is None:
         pytest.skip("needs a database server that this process has started")
     yield server

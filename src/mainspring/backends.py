@@ -16,7 +16,7 @@ from django.db.models import Model
 from django.utils import timezone
 
 from mainspring import job as machine
-from mainspring import outbox
+from mainspring import kinds, outbox
 from mainspring.brokers.base import Broker
 from mainspring.brokers.database import DatabaseBroker
 from mainspring.brokers.memory import MemoryBroker
@@ -63,6 +63,10 @@ class MainspringBackend(BaseTaskBackend):
     def broker(self) -> Broker:
         """The store of the jobs, one for the whole process."""
         return broker_for(self.alias)
+
+    def new_broker(self) -> Broker:
+        """Return a broker for the store of the jobs."""
+        return make_broker(self.alias, self.database)
 
     @property
     def mainspring_options(self) -> Options:
@@ -165,12 +169,19 @@ class DatabaseBackend(MainspringBackend):
         return self.mainspring_options.database or router.db_for_write(_job_model())
 
 
+class RedisBackend(MainspringBackend):
+    """Keeps jobs on the Redis, Valkey or Cluster at OPTIONS["url"]."""
+
+
 class MemoryBackend(MainspringBackend):
     """
     Keeps jobs in the memory of this process, where `mainspring.testing.drain` runs them.
 
     It has what tests use of Django's DummyBackend: `results` and `clear`.
     """
+
+    def new_broker(self) -> Broker:
+        return MemoryBroker(self.alias)
 
     @property
     def results(self) -> list[Result]:
@@ -204,13 +215,27 @@ def broker_for(alias: str) -> Broker:
         with _making:
             broker = _brokers.get(alias)
             if broker is None:
-                broker = _brokers[alias] = make_broker(alias, cast(MainspringBackend, task_backends[alias]).database)
+                broker = _brokers[alias] = cast(MainspringBackend, task_backends[alias]).new_broker()
     return broker
 
 
 def make_broker(alias: str, database: str | None) -> Broker:
-    """Return a new broker for a backend of TASKS that keeps its jobs in this database, or in memory if it is None."""
-    return MemoryBroker(alias) if database is None else DatabaseBroker(alias, database)
+    """Return a new broker for a backend of TASKS that keeps its jobs in this database, or on Redis if it is None."""
+    return _redis_broker(alias) if database is None else DatabaseBroker(alias, database)
+
+
+def _redis_broker(alias: str) -> Broker:
+    options = options_for(alias)
+    if options.url is None:
+        raise ImproperlyConfigured(f"TASKS[{alias!r}] OPTIONS['url'] must say where Redis is. {kinds.URL_EXAMPLE}")
+    try:
+        from mainspring.brokers.redis import RedisBroker  # its client is an extra
+    except ImportError as error:
+        raise ImproperlyConfigured(
+            f"TASKS[{alias!r}] keeps its jobs on Redis, whose client is missing ({error})."
+            " Run `pip install 'django-mainspring[redis]'`."
+        ) from error
+    return RedisBroker(alias, options.url, options.prefix or f"mainspring:{alias}")
 
 
 _brokers: dict[str, Broker] = {}

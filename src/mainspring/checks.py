@@ -1,18 +1,21 @@
 """System checks: what is wrong with the settings of a backend, each with the way out; docs/reference/checks.md."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from importlib.util import find_spec
 from operator import attrgetter
 from typing import Any
 
 from django.apps import apps
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
+from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
 
 from mainspring import kinds
 from mainspring.brokers.database.tables import FINISHED, INSTALLATION, JOB, OUTBOX, QUESTION, WAITER, WORKER
 from mainspring.compat import task_backends
 from mainspring.conf import OPTIONS, did_you_mean, parse, problems_of
+from mainspring.exceptions import BrokerUnavailable
 from mainspring.worker.plan import Plan
 
 KEYS = {"BACKEND", "QUEUES", "OPTIONS"}
@@ -48,6 +51,7 @@ def check_backend(alias: str, params: Mapping[str, Any]) -> list[CheckMessage]:
     return [
         *problems,
         *_on_commit(alias, params),
+        *_redis(alias, params),
         *_sqlite(alias),
         *_shared_database(alias, params),
         *_shared_duties(alias, params),
@@ -62,8 +66,30 @@ def check_databases(*, databases: Sequence[str] | None = None, **_: Any) -> list
     return messages + [message for alias, database in asked.items() for message in _connections(alias, database)]
 
 
+def check_stores(**_: Any) -> list[CheckMessage]:
+    """Return what stores put at risk by their own settings; runs with `manage.py check --deploy`."""
+    return [message for alias in getattr(settings, "TASKS", {}) for message in risks_of(alias)]
+
+
+def risks_of(alias: str) -> list[CheckMessage]:
+    """Return what the store of `TASKS[alias]` puts at risk, or that it does not answer."""
+    from mainspring.backends import MainspringBackend  # it calls us
+
+    backend = task_backends[alias]
+    if problems_of(alias, settings.TASKS[alias]) or not isinstance(backend, MainspringBackend):
+        return []
+    try:
+        found = backend.broker.risks()
+    except (BrokerUnavailable, ImproperlyConfigured) as error:
+        return [Warning(f"TASKS[{alias!r}]: its store cannot be looked at. {error}", id="mainspring.W007")]
+    return [
+        Warning(f"TASKS[{alias!r}]: its store {risk.text}", hint=risk.hint, id="mainspring.W006") for risk in found
+    ]
+
+
 def register_checks() -> None:
     register(check_databases, Tags.database)
+    register(check_stores, deploy=True)
 
 
 # The settings alone.
@@ -120,13 +146,47 @@ def _queues(alias: str, params: Mapping[str, Any]) -> Iterator[CheckMessage]:
 
 
 def _on_commit(alias: str, params: Mapping[str, Any]) -> Iterator[CheckMessage]:
-    if parse(alias, params).on_commit:
+    on_commit = parse(alias, params).on_commit
+    if on_commit is False:
+        yield Warning(
+            f"TASKS[{alias!r}] OPTIONS['on_commit'] is False: a job that is enqueued in another database's "
+            "transaction is sent at once. It can run before the commit, and runs even if that never comes.",
+            hint="Leave the option out: the outbox sends it after the commit. If that is meant, silence this check.",
+            id="mainspring.W003",
+        )
+    if on_commit:
         yield Warning(
             f"TASKS[{alias!r}] OPTIONS['on_commit']: a job that is enqueued in another database's transaction is lost "
             "when the process dies between the commit and the sending, or when an earlier on_commit hook raises.",
             hint="Leave the option out: the outbox loses none. If a loss is acceptable, silence this check.",
             id="mainspring.W003",
         )
+
+
+# What the settings say about a Redis.
+
+
+def _redis(alias: str, params: Mapping[str, Any]) -> Iterator[CheckMessage]:
+    from mainspring.backends import RedisBackend  # it calls us
+
+    options, is_on_redis = parse(alias, params), isinstance(task_backends[alias], RedisBackend)
+    if is_on_redis and options.url is None:
+        yield Error(
+            f"TASKS[{alias!r}] OPTIONS['url'] must say where Redis is.", hint=kinds.URL_EXAMPLE, id="mainspring.E006"
+        )
+    if is_on_redis and not find_spec("redis"):
+        yield Error(
+            f"TASKS[{alias!r}] keeps its jobs on Redis, whose client is not installed.",
+            hint="Run `pip install 'django-mainspring[redis]'`.",
+            id="mainspring.E007",
+        )
+    for name in ("url", "prefix"):
+        if not is_on_redis and getattr(options, name) is not None:
+            yield Warning(
+                f"TASKS[{alias!r}] OPTIONS[{name!r}] is read by nobody: this backend keeps no jobs on Redis.",
+                hint='Set BACKEND to "mainspring.backends.RedisBackend", or take the option out.',
+                id="mainspring.W005",
+            )
 
 
 # What the settings say about a database.
@@ -182,9 +242,9 @@ def _shared_database(alias: str, params: Mapping[str, Any]) -> Iterator[CheckMes
         # No name stands for all of them.
         if not mine or not others or mine & others:
             yield Error(
-                f"TASKS[{other!r}] and TASKS[{alias!r}] keep their jobs in one database and share queues: "
+                f"TASKS[{other!r}] and TASKS[{alias!r}] keep their jobs in one place and share queues: "
                 "the workers of each would run the other's jobs.",
-                hint="Give each its own names in QUEUES, or its own OPTIONS['database'].",
+                hint="Give each its own names in QUEUES, or its own OPTIONS['database'] (or 'prefix').",
                 id="mainspring.E004",
             )
 
@@ -195,7 +255,7 @@ def _shared_duties(alias: str, params: Mapping[str, Any]) -> Iterator[CheckMessa
         mine, others = parse(alias, params), parse(other, settings.TASKS[other])
         if names := [name for name, fields in DUTIES.items() if fields(mine) != fields(others)]:
             yield Error(
-                f"TASKS[{other!r}] and TASKS[{alias!r}] keep their jobs in one database and differ in OPTIONS "
+                f"TASKS[{other!r}] and TASKS[{alias!r}] keep their jobs in one place and differ in OPTIONS "
                 f"{', '.join(map(repr, names))}: the workers of each would rescue and prune the other's jobs by their "
                 "own.",
                 hint="Give both the same values, or each its own OPTIONS['database'].",
@@ -204,21 +264,20 @@ def _shared_duties(alias: str, params: Mapping[str, Any]) -> Iterator[CheckMessa
 
 
 def _sharers_before(alias: str) -> list[str]:
-    """Return the aliases of TASKS up to this one that keep their jobs in the same database."""
-    mine = _database_of(alias)
-    return [other for other in _aliases_before(alias) if _is_one_database(mine, _database_of(other))]
+    """Return the aliases of TASKS up to this one that keep their jobs in the same place."""
+    mine = _place_of(alias)
+    return [other for other in _aliases_before(alias) if mine is not None and mine == _place_of(other)]
 
 
-def _is_one_database(one: str | None, other: str | None) -> bool:
-    """Do two aliases of DATABASES lead to the same place?"""
-    if one is None or other is None:
-        return False
-    return one == other or _address(one) == _address(other)
-
-
-def _address(database: str) -> tuple[str, ...]:
-    place = connections[database].settings_dict
-    return tuple(str(place[key]) for key in ("ENGINE", "HOST", "PORT", "NAME"))
+def _place_of(alias: str) -> tuple[str, ...] | None:
+    """Return what is the same for two backends only if their jobs are in one place; None if nobody can know."""
+    database = _database_of(alias)
+    if database is not None:
+        place = connections[database].settings_dict
+        return tuple(str(place[key]) for key in ("ENGINE", "HOST", "PORT", "NAME"))
+    if problems_of(alias, settings.TASKS[alias]) or (url := parse(alias, settings.TASKS[alias]).url) is None:
+        return None
+    return url, parse(alias, settings.TASKS[alias]).prefix or alias
 
 
 def _aliases_before(alias: str) -> list[str]:

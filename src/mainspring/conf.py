@@ -20,7 +20,9 @@ class Options:
     """The options of one alias, checked and complete. Durations are seconds; None means no limit."""
 
     database: str | None
-    on_commit: bool
+    url: str | None
+    prefix: str | None
+    on_commit: bool | None
     max_attempts: int
     backoff: Policy
     max_crashes: int
@@ -140,12 +142,21 @@ _TABLE = (
         or_none(kinds.DATABASE),
         "The database that holds the jobs; None asks the database routers.",
     ),
+    Option("url", None, or_none(kinds.URL), "The Redis that holds the jobs."),
+    Option(
+        "prefix",
+        None,
+        or_none(kinds.PREFIX),
+        "How the keys in Redis begin; None is 'mainspring:' and the alias. "
+        "Projects that share a Redis need their own.",
+    ),
     Option(
         "on_commit",
-        False,
-        kinds.BOOLEAN,
-        "Send a job that is enqueued in another database's transaction after its commit, without the outbox; "
-        "a crash in between loses the job.",
+        None,
+        or_none(kinds.BOOLEAN),
+        "How a job reaches a store that is not the database of the open transaction: None by the outbox, which loses "
+        "none; True after the commit, without the outbox, so that a crash in between loses it; False at once, even if "
+        "the transaction is rolled back.",
     ),
     Option("max_attempts", 1, whole(1, 1_000_000), "How often a job whose task raises is run in all."),
     Option("backoff", "exponential", kinds.BACKOFF, "How long a job waits before its next attempt."),

@@ -108,6 +108,19 @@ def _database(value: Any) -> str:
     return value
 
 
+def _url(value: Any) -> str:
+    if not isinstance(value, str) or not value.startswith(("redis://", "rediss://", "unix://")):
+        raise ValueError
+    return value
+
+
+def _prefix(value: Any) -> str:
+    # Braces would choose the hash slot in a Cluster.
+    if not isinstance(value, str) or not re.fullmatch(r"[^{}\s\0]{1,100}", value):
+        raise ValueError
+    return value
+
+
 def _size(value: Any) -> int:
     if isinstance(value, str) and (match := SIZE.fullmatch(value.strip())):
         value = round(float(match[1]) * BYTES[match[2].upper()])
@@ -155,6 +168,9 @@ GRACE = duration("0s", "1d")
 OF_A_QUEUE = {"timeout": TIMEOUT_OR_NONE, "grace": GRACE}
 QUEUE_SETTINGS = Kind(f"a dict of queue names, each with a dict of {', '.join(OF_A_QUEUE)}", _settings_of_queues)
 DATABASE = Kind("the name of one of DATABASES", _database)
+URL_EXAMPLE = 'For example "redis://localhost:6379/0", or "rediss://user:password@host:6380/0" for TLS.'
+URL = Kind("a URL that begins with redis://, rediss:// or unix://", _url)
+PREFIX = Kind("a text of 1 to 100 characters without blanks and braces", _prefix)
 QUEUE_NAMES = list_of(Kind(f"queue names (texts of 1 to {LONGEST_QUEUE_NAME} characters)", _queue_name))
 MODULES = list_of(Kind("dotted module names", _module))
 PROCESSES = Kind("a whole number from 1 to 1,000, 'auto' (one for each core) or 'cores*N'", _processes)

@@ -29,13 +29,13 @@ LEFT_ALONE = 60.0  # seconds without a sweep of a database that has no outbox or
 _left_alone: dict[str, float] = {}
 
 
-def deliver(broker: Broker, jobs: Sequence[Job], *, on_commit: bool = False) -> bool:
+def deliver(broker: Broker, jobs: Sequence[Job], *, on_commit: bool | None = None) -> bool:
     """
     Push new jobs such that they exist if and only if the caller's transaction commits; return whether they are pushed.
 
-    With `on_commit` they wait in this process for the commit, not in the outbox.
+    With `on_commit` True they wait in this process for the commit, not in the outbox; with False for nothing.
     """
-    connection = _open_transaction(broker)
+    connection = None if on_commit is False else _open_transaction(broker)
     if connection is None:
         broker.push(jobs)
         return True

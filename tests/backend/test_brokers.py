@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from django.test import override_settings
 
-from mainspring.backends import broker_for, make_broker
+from mainspring.backends import broker_for
 from mainspring.brokers.database import DatabaseBroker
 from mainspring.brokers.memory import MemoryBroker
 from mainspring.compat import InvalidTaskBackend, task_backends
@@ -70,7 +70,7 @@ def test_the_database_is_the_one_of_the_option_or_of_the_routers():
         assert broker_for("default").using == "other"
     with override_settings(DATABASE_ROUTERS=[ToOther()], TASKS={"default": options | {"OPTIONS": {}}}):
         assert broker_for("default").using == "other"
-    assert isinstance(make_broker("default", None), MemoryBroker)
+    assert isinstance(broker_for("memory"), MemoryBroker)
 
 
 class ToOther:

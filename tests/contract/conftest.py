@@ -1,4 +1,4 @@
-"""The brokers that every test of the contract runs on: memory, and the one of the database under test."""
+"""The brokers that every test of the contract runs on: memory, and the one of the store under test."""
 
 import pytest
 from django.conf import settings
@@ -18,10 +18,16 @@ def pytest_collection_modifyitems(items):
             item.add_marker(REAL_COMMITS)
 
 
-@pytest.fixture(params=["memory", pytest.param(settings.DATABASE, marks=REAL_COMMITS)])
+@pytest.fixture(params=["memory", pytest.param(settings.STORE, marks=REAL_COMMITS)])
 def broker(request):
     """An empty broker whose clock stands still; the test runs once on each."""
-    return request.getfixturevalue("memory_broker" if request.param == "memory" else "database_broker")
+    return request.getfixturevalue("memory_broker" if request.param == "memory" else "stored_broker")
+
+
+@pytest.fixture
+def stored_broker(request):
+    """The broker of the store under test, empty, with a clock that stands still."""
+    return request.getfixturevalue("redis_broker" if settings.STORE == "redis" else "database_broker")
 
 
 @pytest.fixture
@@ -31,7 +37,18 @@ def memory_broker():
 
 @pytest.fixture
 def database_broker(tables, remembered_claims):
+    if settings.STORE == "redis":
+        pytest.skip("is about brokers on databases")
     broker = DatabaseBroker(alias="default", using="default", clock=FrozenClock())
+    yield broker
+    broker.close()
+
+
+@pytest.fixture
+def redis_broker(redis):
+    from mainspring.brokers.redis import RedisBroker
+
+    broker = RedisBroker("default", settings.REDIS_URL, "mainspring:default", FrozenClock())
     yield broker
     broker.close()
 

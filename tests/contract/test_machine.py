@@ -7,6 +7,7 @@ Memory alone is checked too: every step must be a legal move, and counters never
 import os
 
 import pytest
+from django.conf import settings as django_settings
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -295,15 +296,35 @@ def test_memory(check):
 
 
 @pytest.mark.timeout(0)
+@pytest.mark.skipif(django_settings.STORE == "redis", reason="has a test of its own")
 def test_database(check, tables, remembered_claims):
     """Whatever happens in whatever order, the database does what memory does."""
 
     def make_brokers():
         empty("default")
         clock = FrozenClock()
-        here, there = (DatabaseBroker("default", "default", clock) for _ in range(2))
-        # As if another process did it: the one that claims does not learn what is new or went back.
-        here.push, here.settle, here.promote = there.push, there.settle, there.promote
-        return [MemoryBroker("default", clock), here]
+        return [MemoryBroker("default", clock), as_two(lambda: DatabaseBroker("default", "default", clock))]
 
     check(make_brokers)
+
+
+@pytest.mark.timeout(0)
+@pytest.mark.skipif(django_settings.STORE != "redis", reason="needs Redis")
+def test_redis(check, redis):
+    """Whatever happens in whatever order, Redis does what memory does."""
+    from mainspring.brokers.redis import RedisBroker
+
+    def make_brokers():
+        redis.flushall()
+        clock = FrozenClock()
+        url, prefix = django_settings.REDIS_URL, "mainspring:default"
+        return [MemoryBroker("default", clock), as_two(lambda: RedisBroker("default", url, prefix, clock))]
+
+    check(make_brokers)
+
+
+def as_two(new_broker):
+    """Return a broker that does not learn what is new or went back, as if another process put it there."""
+    here, there = new_broker(), new_broker()
+    here.push, here.settle, here.promote = there.push, there.settle, there.promote
+    return here

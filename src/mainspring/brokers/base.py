@@ -69,6 +69,14 @@ class Count:
     oldest: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Risk:
+    """What may be lost and why, told of the store ("deletes keys ..."), and what to do about it."""
+
+    text: str
+    hint: str
+
+
 class Listener(Protocol):
     """
     Waits for news of work on one connection of its own.
@@ -269,6 +277,10 @@ class Broker(ABC):
     @abstractmethod
     def check(self) -> None:
         """Raise BrokerUnavailable, with the way out in its text, unless the store can be used now."""
+
+    def risks(self) -> list[Risk]:
+        """Return what the settings of the store itself put at risk."""
+        return []
 
     def limit_waits(self, seconds: float) -> None:  # noqa: B027 - not every store can keep a caller waiting
         """Let no lock and no silent server hold this process up for much longer than this, as far as that can be."""

@@ -16,6 +16,7 @@ from django.db import transaction
 from mainspring import job as machine
 from mainspring.backends import MainspringBackend
 from mainspring.brokers.base import Broker
+from mainspring.checks import risks_of
 from mainspring.commands.backends import backend_of, mainspring_backends
 from mainspring.commands.errors import TROUBLE, one_line
 from mainspring.commands.table import table
@@ -92,6 +93,7 @@ def _messages(backends: Collection[MainspringBackend], trips: Collection[RoundTr
     reached = {trip.alias for trip in trips if "reach" in trip.steps_ms}
     databases = {backend.broker.using for backend in backends if backend.alias in reached}
     found = checks.run_checks(databases=sorted(filter(None, databases)))
+    found += [message for alias in sorted(reached) for message in risks_of(alias)]
     return [message for message in found if str(message.id).startswith("mainspring.") and not message.is_silenced()]
 
 

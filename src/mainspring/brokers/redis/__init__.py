@@ -1,0 +1,5 @@
+"""The broker on Redis or Valkey."""
+
+from mainspring.brokers.redis.broker import RedisBroker
+
+__all__ = ["RedisBroker"]

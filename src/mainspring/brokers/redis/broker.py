@@ -1,0 +1,309 @@
+"""The broker's verbs on Redis: each is one script, and what may become of a job stays the state machine's to say."""
+
+import json
+import time
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import suppress
+from typing import Any
+
+from mainspring import job as machine
+from mainspring.brokers.base import Broker, Count, Listener, Pulse, Question, Risk, WorkerInfo
+from mainspring.brokers.listening import Calls
+from mainspring.brokers.redis import questions, scripts, workers
+from mainspring.brokers.redis.client import Client
+from mainspring.brokers.redis.keys import Keys, end_channel, wake_channel
+from mainspring.brokers.redis.listeners import RedisListener, wait_for_end
+from mainspring.brokers.redis.records import (
+    SEPARATOR,
+    claim_text,
+    decode,
+    encode,
+    in_order,
+    line_of,
+    place_of,
+    worker_of,
+)
+from mainspring.brokers.redis.risks import risks
+from mainspring.brokers.store_time import StoreTime
+from mainspring.clock import SECOND, Clock
+from mainspring.exceptions import BrokerRefused, BrokerUnavailable
+from mainspring.job import ENDS, IDLE, LIVE, Job, State
+
+SOON = 15 * SECOND  # a job that falls due later than this finds workers that have looked meanwhile
+MOST_AT_ONCE = 150_000  # jobs of one push; Redis takes a million values in one command
+MOST = 2**31 - 1  # that a limit can say
+SLICE = 1000  # jobs that are read at once
+
+
+class RedisBroker(Broker):
+    """Keeps jobs on the server of `url`, under keys that begin with `prefix`."""
+
+    def __init__(self, alias: str, url: str, prefix: str, clock: Clock | None = None) -> None:
+        super().__init__(alias, clock)
+        self._keys = Keys.of(prefix)
+        self._wake_channel = wake_channel(prefix)
+        self._end_channel = end_channel(prefix, "")
+        self._client = Client(alias, url, self._keys)
+        self._time = StoreTime(self.clock, lambda: _moment(self._client.command("TIME")))
+        self._calls = Calls()
+
+    def now(self) -> int:
+        return self._time.now()
+
+    def push(self, jobs: Sequence[Job], *, once: bool = False) -> None:
+        if not jobs:
+            return
+        if len(jobs) > MOST_AT_ONCE:
+            raise BrokerRefused(f"{len(jobs)} jobs at once; Redis takes up to {MOST_AT_ONCE}. Nothing was stored.")
+        if not once and len({job.id for job in jobs}) < len(jobs):
+            raise BrokerRefused("Two of these jobs have the same id; nothing was stored.")
+        call = any(self._is_soon(job) for job in jobs)
+        values = [value for job in jobs for value in (job.id, encode(job), line_of(job), *place_of(job))]
+        taken = self._client.run(scripts.PUSH, "1" if once else "", self._call_if(call), *values)
+        if taken is not None:
+            raise BrokerRefused(f"There is a job with the id {taken.decode()} already; nothing was stored.")
+
+    def _is_soon(self, job: Job) -> bool:
+        return job.due_at is None or job.due_at < self.clock.moment() + SOON
+
+    def _call_if(self, call: bool) -> str:
+        return self._wake_channel if call and self._calls.are_due() else ""
+
+    def claim(
+        self,
+        worker_id: str,
+        queues: Collection[str] | None,
+        limit: int,
+        skip_tasks: Collection[str] = (),
+        *,
+        alone: bool = False,
+        token: int | None = None,
+    ) -> list[Job]:
+        prefixes = _prefixes(queues)
+        if not prefixes or limit < 1:
+            return []
+        text = claim_text(worker_id, token or machine.new_token(), self.clock.moment())
+        ids, found, lines = self._client.run(
+            scripts.CLAIM, min(limit, MOST), text, "1" if alone else "", len(prefixes), *prefixes, *skip_tasks
+        )
+        claim = text.encode() + b"\0"
+        return [decode(id, record, claim + line) for id, record, line in zip(ids, found, lines, strict=True)]
+
+    def settle(self, jobs: Sequence[Job]) -> set[str]:
+        if not jobs:
+            return set()
+        call = self._call_if(any(job.state == State.READY for job in jobs))
+        values = [
+            value for job in jobs for value in (job.id, str(job.token), encode(job), line_of(job), *place_of(job))
+        ]
+        refused = {id.decode() for id in self._client.run(scripts.SETTLE, call, self._end_channel, *values)}
+        accepted = {job.id for job in jobs if job.id not in refused}
+        if refused:
+            stored = {job.id: job for _, job in self._read(refused)}
+            others = [job for job in jobs if job.id in stored]
+            accepted |= {job.id for job in others if machine.is_repeat(job, stored[job.id])}
+        return accepted
+
+    def held_by(self, worker_ids: Collection[str], limit: int) -> list[Job]:
+        ids: list[str] = []
+        for id, worker_id in self._claims():
+            if worker_id in worker_ids and len(ids) < limit:
+                ids.append(id)
+        return [job for _, job in self._read(ids) if job.state == State.RUNNING and job.worker_id in worker_ids]
+
+    def holders(self) -> set[str]:
+        return {worker_id for _, worker_id in self._claims()}
+
+    def _claims(self) -> Iterator[tuple[str, str]]:
+        """Yield the id of each job that runs, with its worker; there are as many as workers can hold."""
+        cursor = None
+        while cursor != 0:
+            cursor, page = self._client.command("HSCAN", self._keys.claims, cursor or 0, "COUNT", SLICE)
+            for id, claim in page.items():
+                yield id.decode(errors="replace"), worker_of(claim)
+
+    def promote(self, limit: int) -> int | None:
+        now = self.clock.moment()
+        lines, ids, found, first_due = self._client.run(scripts.DUE, now, min(limit, MOST))
+        if not ids:
+            return _number(first_due)
+        deferred = [
+            (record, decode(id, record, line=line, state=State.DEFERRED))
+            for line, id, record in zip(lines, ids, found, strict=True)
+        ]
+        self._move((record, job, _promoted(job)) for record, job in deferred)
+        return _number(self._client.run(scripts.DUE, now, 0)[-1])
+
+    def cancel(self, ids: Collection[str]) -> list[Job]:
+        at, cancelled = self.now(), []
+        while ids:
+            # What somebody else has moved since it was read is read again.
+            found = [(record, job) for record, job in self._read(ids) if job.state in IDLE and job.task_path]
+            ends = [(record, job, machine.cancel(job, at)) for record, job in found]
+            moved = self._move(ends)
+            cancelled += [end for _, _, end in ends if end.id in moved]
+            ids = {job.id for _, job in found} - moved
+        return cancelled
+
+    def _move(self, moves: Iterable[tuple[bytes, Job, Job]]) -> set[str]:
+        """Make jobs that nobody runs what they shall be, where their record is as it was; return whose was."""
+        moves = list(moves)
+        if not moves:
+            return set()
+        call = self._call_if(any(new.state == State.READY for _, _, new in moves))
+        values = [
+            value
+            for record, old, new in moves
+            for value in (old.id, line_of(old), record, *place_of(old), encode(new), *place_of(new))
+        ]
+        return {id.decode() for id in self._client.run(scripts.MOVE, call, self._end_channel, *values)}
+
+    def get(self, id: str) -> Job | None:
+        return next((job for _, job in self._read([id])), None)
+
+    def _read(self, ids: Collection[str]) -> list[tuple[bytes, Job]]:
+        """Return the records of these jobs, and the jobs as they are."""
+        found: list[tuple[bytes, Job]] = []
+        for some in _slices(list(dict.fromkeys(ids)), SLICE):
+            for id, record, claim in zip(some, *self._client.run(scripts.READ, *some), strict=True):
+                if record is not None:
+                    found.append((record, decode(id.encode(), record, claim)))
+        return found
+
+    def search(
+        self,
+        *,
+        states: Collection[str] | None = None,
+        queue_name: str | None = None,
+        task_path: str | None = None,
+        limit: int = 100,
+        before_id: str | None = None,
+    ) -> list[Job]:
+        names = [part for name in (queue_name, task_path) for part in ("" if name is None else "1", name or "")]
+        states = dict.fromkeys(State if states is None else map(str, states))
+        lines, ids, found, claims = self._client.run(
+            scripts.SEARCH, min(limit, MOST), before_id or "", *names, *states
+        )
+        return [
+            decode(id, record, claim, line=line, state=line.partition(b"\0")[0].decode())
+            for line, id, record, claim in zip(lines, ids, found, claims, strict=True)
+            if record is not None
+        ]
+
+    def counts(self, ended_since: int) -> list[Count]:
+        numbers, waiting = self._client.run(scripts.COUNTS, in_order(ended_since), *sorted(LIVE))
+        counted: dict[tuple[str, str], int] = defaultdict(int)
+        for line, number in _pairs(numbers):
+            state, queue_name, _ = line.decode(errors="replace").split(SEPARATOR, 2)
+            counted[queue_name, state] += number
+        oldest: dict[tuple[str, str], int] = {}
+        for name, since in _pairs(waiting):
+            key = name.decode(errors="replace"), str(State.READY)
+            oldest[key] = min(oldest.get(key, MOST**2), int(since, 16))
+        return [Count(*key, number, oldest.get(key)) for key, number in sorted(counted.items())]
+
+    def prune(self, states: Collection[str], before: int, limit: int, *, dry_run: bool = False) -> int:
+        ends = sorted(ENDS.intersection(states))
+        return int(self._client.run(scripts.PRUNE, min(limit, MOST), in_order(before), "1" if dry_run else "", *ends))
+
+    def beat(self, infos: Sequence[WorkerInfo], queues: Collection[str] | None = None) -> Pulse:
+        at = self.clock.moment()
+        values = [
+            value
+            for info in infos
+            for value in (info.id, info.beat + 1, info.started_at or at, json.dumps(info.facts))
+        ]
+        known, next_due, has_alone, site, asked, answered, now = self._client.run(
+            scripts.BEAT, at, len(infos), *values, *_prefixes(queues)
+        )
+        self.clock.sync(_moment(now))
+        mine = {info.id for info in infos}
+        unanswered = questions.unanswered(dict(_pairs(asked)), answered)
+        return Pulse(
+            workers=workers.infos(dict(_pairs(known))),
+            next_due=_number(next_due),
+            has_alone=bool(has_alone),
+            site=None if site is None else site.decode(errors="replace"),
+            questions=[question for question in unanswered if question.worker_id in mine],
+        )
+
+    def leave(self, worker_ids: Collection[str]) -> None:
+        if worker_ids:
+            self._client.command("HDEL", self._keys.workers, *workers.fields_of(worker_ids))
+
+    def workers(self) -> list[WorkerInfo]:
+        return workers.infos(self._client.command("HGETALL", self._keys.workers))
+
+    def adopt(self, site: str) -> None:
+        self._client.command("SET", self._keys.site, site)
+
+    def ask(self, worker_id: str, kind: str, body: str) -> str:
+        question = Question(machine.new_id(), worker_id, kind, body)
+        questions.ask(self._client, question, self.now())
+        return question.id
+
+    def questions(self, worker_ids: Collection[str]) -> list[Question]:
+        asked = self._client.command("HGETALL", self._keys.questions)
+        unanswered = questions.unanswered(asked, self._client.command("HKEYS", self._keys.answers) if asked else [])
+        return [question for question in unanswered if question.worker_id in worker_ids]
+
+    def answer(self, id: str, text: str) -> None:
+        if self._client.command("HEXISTS", self._keys.questions, id):
+            self._client.command("HSET", self._keys.answers, id, text)
+
+    def answer_to(self, id: str) -> str | None:
+        text: bytes | None = self._client.command("HGET", self._keys.answers, id)
+        return None if text is None else text.decode(errors="replace")
+
+    def wait_for(self, id: str, timeout: float) -> Job | None:
+        deadline = time.monotonic() + timeout
+        job = self.get(id)
+        if job is None or job.state in ENDS or timeout <= 0:
+            return job
+        return wait_for_end(self._client, f"{self._end_channel}{id}", id, lambda: self.get(id), deadline)
+
+    def listen(self) -> Listener:
+        return RedisListener(self._client, self._wake_channel)
+
+    def wake(self) -> None:
+        if self._calls.are_due():
+            with suppress(BrokerUnavailable):  # what was stored is stored: workers also look by themselves
+                self._client.command("PUBLISH", self._wake_channel, "")
+
+    def check(self) -> None:
+        self._client.run(scripts.READ)
+
+    def risks(self) -> list[Risk]:
+        return risks(self._client)
+
+    def limit_waits(self, seconds: float) -> None:
+        self._client.limit_waits(seconds)
+
+
+def _promoted(job: Job) -> Job:
+    # Nobody can read when one was due whose record is damaged.
+    return machine.promote(job if job.due_at is not None else job._replace(due_at=0))
+
+
+def _prefixes(queues: Collection[str] | None) -> list[str]:
+    """Return how the lines of these queues begin."""
+    return [""] if queues is None else [f"{name}{SEPARATOR}" for name in dict.fromkeys(queues)]
+
+
+def _moment(answer: Sequence[Any]) -> int:
+    """Return what TIME has answered as a moment."""
+    seconds, microseconds = map(int, answer)
+    return seconds * SECOND + microseconds
+
+
+def _number(score: bytes | None) -> int | None:
+    return None if score is None else int(float(score))
+
+
+def _pairs(flat: Sequence[Any]) -> Iterator[tuple[Any, Any]]:
+    return zip(flat[::2], flat[1::2], strict=True)
+
+
+def _slices(values: list[str], size: int) -> Iterator[list[str]]:
+    return (values[start : start + size] for start in range(0, len(values), size))

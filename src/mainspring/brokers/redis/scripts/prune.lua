@@ -1,0 +1,23 @@
+-- Delete ended jobs, those that ended first before the others. ARGV: the limit, the place of the moment before which
+-- they ended, whether to count only, then the states. Returns their number.
+local limit, before, dry_run = tonumber(ARGV[1]), ARGV[2], ARGV[3] == '1'
+
+local lines = {}
+for at = 4, #ARGV do
+  for _, line in ipairs(lines_of(ENDED, ARGV[at] .. '\0')) do lines[#lines + 1] = line end
+end
+local function fetch(line, last, number)
+  local from = last and '(' .. last or '[' .. line
+  return redis.call('ZRANGEBYLEX', ENDED, from, '(' .. line .. before, 'LIMIT', 0, number)
+end
+local found = merged(lines, limit, fetch, function(one, other) return one < other end)
+if not dry_run then
+  for _, head in ipairs(found) do
+    local id = string.sub(head.rest, 17)
+    redis.call('ZREM', ENDED, head.member)
+    redis.call('ZREM', BY_ID, head.line .. id)
+    redis.call('HDEL', JOBS, id)
+    redis.call('HDEL', WAITERS, id)
+  end
+end
+return #found
