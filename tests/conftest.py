@@ -34,15 +34,14 @@ def django_db_setup(django_db_setup):
     servers.share(connections)
 
 
-@pytest.fixture
+@pytest.fixture(autouse=settings.REDIS_URL is not None)
 def redis():
-    """A client of the Redis under test, which is empty before and after the test."""
+    """A client of the Redis under test, which is empty before each test, as a database is."""
     from redis import Redis
 
     with Redis.from_url(settings.REDIS_URL, protocol=2) as client:
         client.flushall()
         yield client
-        client.flushall()
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from mainspring import job as machine
 from mainspring.brokers.base import WorkerInfo
 from mainspring.compat import TaskResultStatus
 from tests.app import tasks
+from tests.stores import only_databases
 
 ARGUMENTS = ["", "{", "null", "[]", '{"args":{},"kwargs":{}}', '{"args":[1],"kwargs":[]}', '{"args":' + "[" * 100_000]
 
@@ -146,6 +147,7 @@ def test_a_text_in_a_column_of_numbers(push, neighbours, backend, run, column):
     assert backend.get_result(id).get(timeout=0) == 3
 
 
+@only_databases
 @pytest.mark.skipif(settings.DATABASE != "sqlite", reason="other databases take no text for a number")
 @pytest.mark.parametrize("alias", ["default"], indirect=True)
 @pytest.mark.parametrize(("column", "state"), [("rank", "ready"), ("due_at", "deferred")])

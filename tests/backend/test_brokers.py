@@ -12,6 +12,7 @@ from mainspring.backends import broker_for
 from mainspring.brokers.database import DatabaseBroker
 from mainspring.brokers.memory import MemoryBroker
 from mainspring.compat import InvalidTaskBackend, task_backends
+from tests.stores import only_databases
 
 WITHOUT_THE_APP = """
 from django.conf import settings
@@ -23,6 +24,7 @@ settings.configure(
 import django
 django.setup()
 from mainspring.compat import task_backends
+from tests.stores import only_databases
 try:
     task_backends["default"].broker
 except django.core.exceptions.ImproperlyConfigured as error:
@@ -62,6 +64,7 @@ def test_a_fork_makes_new_brokers():
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
 
 
+@only_databases
 def test_the_database_is_the_one_of_the_option_or_of_the_routers():
     """None means memory."""
     assert broker_for("default").using == "default"

@@ -14,6 +14,7 @@ from mainspring.exceptions import BrokerUnavailable
 from mainspring.outbox_table import OutboxTable
 from mainspring.testing import drain, travel
 from tests.app import tasks
+from tests.stores import only_databases
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "other"])
 
@@ -86,6 +87,7 @@ def test_the_rollback_of_a_savepoint_takes_only_its_own(broker):
     assert broker.get(kept.id) is not None
 
 
+@only_databases
 def test_in_its_own_transaction_the_job_is_simply_stored(broker):
     """However many other transactions are open."""
     with transaction.atomic(), transaction.atomic(using="other"):
@@ -230,7 +232,7 @@ def test_a_database_without_an_outbox_is_left_alone(broker, monkeypatch):
     outbox.sweep(broker)
     outbox.sweep(broker)
 
-    assert asked == ["other"]
+    assert asked == [name for name in ("default", "other") if name != broker.using]
 
 
 def test_an_enqueue_where_there_is_no_outbox_names_the_way_out(monkeypatch):

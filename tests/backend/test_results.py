@@ -7,6 +7,7 @@ from datetime import timedelta
 
 import pytest
 from asgiref.sync import async_to_sync
+from django.conf import settings as django_settings
 from django.db import connection, transaction
 from django.test import override_settings
 
@@ -72,8 +73,7 @@ def test_a_job_whose_queue_is_gone_can_be_read(on, alias, backend):
     """A stored task is not validated again."""
     result = on(tasks.mail).enqueue("a@example.org")
     job = backend.broker.get(result.id)
-    settings = {alias: {"BACKEND": f"mainspring.backends.{type(backend).__name__}", "QUEUES": ["other"]}}
-    with override_settings(TASKS=settings):
+    with override_settings(TASKS={alias: django_settings.TASKS[alias] | {"QUEUES": ["other"]}}):
         if not backend.broker.get(result.id):
             backend.broker.push([job])  # memory is emptied with the settings
         assert task_backends[alias].get_result(result.id).task.queue_name == "mail"

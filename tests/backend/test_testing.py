@@ -16,6 +16,7 @@ from mainspring.exceptions import ResultTimeout
 from mainspring.testing import assert_enqueued, drain, enqueued_jobs, travel
 from tests.app import odd, tasks
 from tests.app.models import Note
+from tests.stores import only_databases
 
 HOUR = timedelta(hours=1)
 
@@ -99,6 +100,7 @@ def test_drain_leaves_what_was_rolled_back(on, alias):
         result.refresh()
 
 
+@only_databases
 def test_a_rollback_takes_what_was_drained(case):
     """What jobs and the queue have written goes with the transaction around them."""
     with transaction.atomic():

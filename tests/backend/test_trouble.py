@@ -15,8 +15,9 @@ from mainspring.exceptions import InvalidOptions
 from mainspring.testing import travel
 from tests import servers
 from tests.app import tasks
+from tests.stores import only_databases
 
-pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "other"])
+pytestmark = [pytest.mark.django_db(transaction=True, databases=["default", "other"]), only_databases]
 only_sqlite = pytest.mark.skipif(settings.DATABASE != "sqlite", reason="a server has no file that others lock")
 
 CALLS = {

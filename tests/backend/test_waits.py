@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import psutil
 import pytest
 from asgiref.sync import async_to_sync
+from django.conf import settings
 from django.db import connection, connections, transaction
 
 import mainspring
@@ -168,7 +169,7 @@ def test_inside_another_transaction(on, run, begun, nobody_asks):
 
     with transaction.atomic():
         result.refresh()
-        if connection.vendor == "sqlite" and result.backend == "default":
+        if settings.STORE == "sqlite" and result.backend == "default":
             with pytest.raises(mainspring.NotSentYet, match="wait for it after the transaction"):
                 async_to_sync(result.aget)(timeout=LONG)
         else:

@@ -1,6 +1,7 @@
 """check: settings, databases, and the way of a job through each store."""
 
 import pytest
+from django.conf import settings
 from django.core.checks import Error, Warning
 from django.core.management.base import CommandError
 from django.db import connections
@@ -73,7 +74,8 @@ def test_a_store_that_does_not_do_its_work(mainspring, broker, monkeypatch, verb
 
     assert found.code == 1
     assert found.lines[-3:] == [f"default: {problem}", "", "1 problem found."]
-    assert broker.search() == []
+    if verb != "settle" or settings.STORE != "redis":  # where nothing can be undone without it
+        assert broker.search() == []
 
 
 def test_a_store_that_is_away(mainspring, away, says):
@@ -93,7 +95,7 @@ def test_a_store_that_is_away(mainspring, away, says):
 def test_a_database_that_answers_is_checked(mainspring, says):
     mainspring("check")
 
-    assert says.asked == [["default"]]
+    assert says.asked == [[] if settings.STORE == "redis" else ["default"]]
 
 
 class Says:

@@ -47,7 +47,12 @@ def test_only_these_states(mainspring, ended, broker):
 
 
 def test_what_is_kept_for_ever_goes_only_when_told(mainspring, ended, settings):
-    settings.TASKS = {"default": {**settings.TASKS["default"], "OPTIONS": {"retention": {"succeeded": None}}}}
+    settings.TASKS = {
+        "default": {
+            **settings.TASKS["default"],
+            "OPTIONS": settings.TASKS["default"]["OPTIONS"] | {"retention": {"succeeded": None}},
+        }
+    }
     ended(State.SUCCEEDED)
     with travel(1000 * DAY):
         assert mainspring("prune", "--state", "succeeded").out == "default: 0 jobs deleted.\n"

@@ -77,7 +77,13 @@ def test_nothing_can_be_excluded_from_every_name(plan, settings):
 
 def test_what_the_settings_exclude_is_refused_by_the_same_words(plan, settings):
     """An option is no better than a flag."""
-    settings.TASKS = {"default": {**settings.TASKS["default"], "QUEUES": [], "OPTIONS": {"exclude": ["slow"]}}}
+    settings.TASKS = {
+        "default": {
+            **settings.TASKS["default"],
+            "QUEUES": [],
+            "OPTIONS": settings.TASKS["default"]["OPTIONS"] | {"exclude": ["slow"]},
+        }
+    }
 
     with pytest.raises(CommandError, match="there is no list to exclude from"):
         plan()

@@ -219,6 +219,12 @@ class Brokers(RuleBasedStateMachine):
         before = self.clock.tick() - age * SECOND
         self.each(lambda broker: broker.prune(ended, before, EVERYTHING, dry_run=dry_run))
 
+    @precondition(lambda self: self.claims)
+    @rule(which=st.lists(ages, max_size=3))
+    def delete(self, which):
+        ids = [claim[0].id for claim in chosen(self.claims, which)]
+        self.each(lambda broker: broker.delete(ids))
+
     # What must hold after each step.
 
     @invariant()

@@ -29,6 +29,7 @@ VERBS = {
     "search": lambda broker, job: broker.search(),
     "counts": lambda broker, job: broker.counts(0),
     "prune": lambda broker, job: broker.prune(ENDS, job.enqueued_at, 1),
+    "delete": lambda broker, job: broker.delete([job.id]),
     "beat": lambda broker, job: broker.beat([WorkerInfo("w1")]),
     "adopt": lambda broker, job: broker.adopt("production"),
     "ask": lambda broker, job: broker.ask("w1", "stack", job.id),

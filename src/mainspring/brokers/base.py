@@ -212,6 +212,10 @@ class Broker(ABC):
         """Delete up to `limit` jobs that ended in `states` earlier than `before`; return how many (would) go."""
 
     @abstractmethod
+    def delete(self, ids: Collection[str]) -> int:
+        """Delete those of the jobs that have ended, and return how many there were."""
+
+    @abstractmethod
     def beat(self, workers: Sequence[WorkerInfo], queues: Collection[str] | None = None) -> Pulse:
         """
         Record that these workers live, and return what there is to know for whoever looks after them.

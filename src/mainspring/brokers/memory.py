@@ -152,6 +152,13 @@ class MemoryBroker(Broker):
                     del self._jobs[job.id]
         return len(old)
 
+    def delete(self, ids: Collection[str]) -> int:
+        with self._changed:
+            ended = {id for id in ids if id in self._jobs and State(self._jobs[id].state).is_end}
+            for id in ended:
+                del self._jobs[id]
+        return len(ended)
+
     def beat(self, workers: Sequence[WorkerInfo], queues: Collection[str] | None = None) -> Pulse:
         at = self.clock.moment()
         with self._changed:

@@ -22,6 +22,7 @@ from mainspring.commands.errors import TROUBLE, one_line
 from mainspring.commands.table import table
 from mainspring.commands.values import number_of, write_json
 from mainspring.exceptions import MainspringError
+from mainspring.job import Job, State
 
 HELP = "Check the settings, the databases, and the way of a job through each store."
 EXAMPLES = """\
@@ -31,7 +32,7 @@ examples:
   manage.py mainspring check --json | jq .round_trips
 
 On each backend of Mainspring a job is pushed, claimed, finished and read. In a database this happens in a transaction
-that is then rolled back: no worker ever sees the job, and nothing is left of it.
+that is then rolled back: no worker ever sees the job. Elsewhere it is deleted. Nothing is left of it.
 
 keys of --json:
   is_ok                      the answer
@@ -47,6 +48,7 @@ T = TypeVar("T")
 
 QUEUE = "mainspring.check"
 TASK = "mainspring.check"  # there is no such task: nobody runs the job
+ARGUMENTS = '{"args": [], "kwargs": {}}'
 STEPS = ("reach", "push", "claim", "finish", "read")
 LEVELS = {"WARNING": checks.WARNING, "ERROR": checks.ERROR}
 
@@ -102,31 +104,43 @@ def _round_trip(backend: MainspringBackend) -> RoundTrip:
     try:
         broker = backend.broker
         trip.step("reach", broker.check)
-        with _undone(broker.using):
-            _go_round(trip, broker)
+        at = broker.clock.moment()
+        job = machine.new_job(task_path=TASK, arguments=ARGUMENTS, queue_name=QUEUE, priority=0, at=at)
+        with _undone(broker, job):
+            _go_round(trip, broker, job)
     except TROUBLE as error:
         trip.problem = one_line(error)
     return trip
 
 
 @contextmanager
-def _undone(using: str | None) -> Iterator[None]:
-    """Undo what is done inside where the store is a database; no one else ever sees it."""
-    if using is None:
-        yield
+def _undone(broker: Broker, job: Job) -> Iterator[None]:
+    """Undo what is done with this job inside; in a database no one else ever sees it."""
+    if broker.using is None:
+        try:
+            yield
+        finally:
+            _delete(broker, job)
         return
-    with transaction.atomic(using=using):
+    with transaction.atomic(using=broker.using):
         yield
-        transaction.set_rollback(True, using=using)
+        transaction.set_rollback(True, using=broker.using)
 
 
-def _go_round(trip: RoundTrip, broker: Broker) -> None:
-    at = broker.clock.moment()
-    job = machine.new_job(task_path=TASK, arguments='{"args": [], "kwargs": {}}', queue_name=QUEUE, priority=0, at=at)
+def _delete(broker: Broker, job: Job) -> None:
+    """Delete the job, however far it came."""
+    stored = broker.get(job.id)
+    if stored is not None and stored.state == State.RUNNING:
+        broker.settle([machine.release(stored)])
+    broker.cancel([job.id])
+    broker.delete([job.id])
+
+
+def _go_round(trip: RoundTrip, broker: Broker, job: Job) -> None:
     trip.step("push", broker.push, [job])
     claimed = trip.step("claim", broker.claim, QUEUE, [QUEUE], 1)
     _expect([job.id], [each.id for each in claimed], "claim: the job that was pushed")
-    ended = machine.succeed(claimed[0], "null", started_at=at, at=at)
+    ended = machine.succeed(claimed[0], "null", started_at=job.enqueued_at, at=job.enqueued_at)
     accepted = trip.step("finish", broker.settle, [ended])
     _expect({job.id}, accepted, "finish: the outcome to be accepted")
     _expect(ended, trip.step("read", broker.get, job.id), "read: the job as it ended")

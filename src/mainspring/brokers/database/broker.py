@@ -158,6 +158,9 @@ class DatabaseBroker(Broker):
         states = [str(state) for state in states]
         return self._run(retention.prune, states, before, limit, dry_run) if states else 0
 
+    def delete(self, ids: Collection[str]) -> int:
+        return self._run(retention.delete, self._store, ids) if ids else 0
+
     def beat(self, workers: Sequence[WorkerInfo], queues: Collection[str] | None = None) -> Pulse:
         at = self.clock.moment()
         rows = [

@@ -1,8 +1,8 @@
-"""Deleting jobs that ended long ago."""
+"""Deleting jobs that have ended."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
-from mainspring.brokers.database.store import Connection
+from mainspring.brokers.database.store import Connection, Store
 from mainspring.brokers.database.tables import FINISHED
 
 
@@ -21,4 +21,11 @@ def prune(connection: Connection, states: Sequence[str], before: int, limit: int
             return int(cursor.fetchone()[0])
         # Only inside FROM does MySQL take a LIMIT.
         cursor.execute(f"DELETE FROM {FINISHED} WHERE id IN (SELECT id FROM ({old}) oldest)", values)
+        return int(cursor.rowcount)
+
+
+def delete(connection: Connection, store: Store, ids: Collection[str]) -> int:
+    """Delete these jobs, as far as they have ended."""
+    with connection.cursor() as cursor:
+        cursor.execute(f"DELETE FROM {FINISHED} WHERE id {store.is_in}", [store.listed(ids)])
         return int(cursor.rowcount)

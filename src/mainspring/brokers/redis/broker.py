@@ -207,6 +207,12 @@ class RedisBroker(Broker):
         ends = sorted(ENDS.intersection(states))
         return int(self._client.run(scripts.PRUNE, min(limit, MOST), in_order(before), "1" if dry_run else "", *ends))
 
+    def delete(self, ids: Collection[str]) -> int:
+        # An ended job moves no more, so that what is read here is still so when it is deleted.
+        ended = [job for _, job in self._read(ids) if job.state in ENDS]
+        values = [value for job in ended for value in (job.id, line_of(job), *place_of(job))]
+        return int(self._client.run(scripts.DELETE, *values)) if values else 0
+
     def beat(self, infos: Sequence[WorkerInfo], queues: Collection[str] | None = None) -> Pulse:
         at = self.clock.moment()
         values = [

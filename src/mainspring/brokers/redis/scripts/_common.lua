@@ -93,5 +93,14 @@ local function leave(id, line, state, place)
     redis.call('ZREM', DEFERRED, line .. id)
   elseif state == 'running' then
     redis.call('HDEL', CLAIMS, id)
+  elseif IS_END[state] then
+    redis.call('ZREM', ENDED, state .. '\0' .. line .. place .. id)
   end
+end
+
+-- Delete a job; returns 0 if it is not there.
+local function forget(id, line, state, place)
+  leave(id, line, state, place)
+  redis.call('HDEL', WAITERS, id)
+  return redis.call('HDEL', JOBS, id)
 end

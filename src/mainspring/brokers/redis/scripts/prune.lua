@@ -13,11 +13,8 @@ end
 local found = merged(lines, limit, fetch, function(one, other) return one < other end)
 if not dry_run then
   for _, head in ipairs(found) do
-    local id = string.sub(head.rest, 17)
-    redis.call('ZREM', ENDED, head.member)
-    redis.call('ZREM', BY_ID, head.line .. id)
-    redis.call('HDEL', JOBS, id)
-    redis.call('HDEL', WAITERS, id)
+    local state, line = string.match(head.line, '^([^%z]*)%z(.*)$')
+    forget(string.sub(head.rest, 17), line, state, string.sub(head.rest, 1, 16))
   end
 end
 return #found

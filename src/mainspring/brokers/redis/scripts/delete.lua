@@ -1,0 +1,7 @@
+-- Delete ended jobs. ARGV: for each its id, line, state and place. Returns how many were there.
+local deleted = 0
+for at = 1, #ARGV, 4 do
+  local id, line, state, place = unpack(ARGV, at, at + 3)
+  deleted = deleted + forget(id, line, state, place)
+end
+return deleted
