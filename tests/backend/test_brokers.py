@@ -9,7 +9,6 @@ import pytest
 from django.test import override_settings
 
 from mainspring.backends import broker_for
-from mainspring.brokers.database import DatabaseBroker
 from mainspring.brokers.memory import MemoryBroker
 from mainspring.compat import InvalidTaskBackend, task_backends
 from tests.stores import only_databases
@@ -24,7 +23,6 @@ settings.configure(
 import django
 django.setup()
 from mainspring.compat import task_backends
-from tests.stores import only_databases
 try:
     task_backends["default"].broker
 except django.core.exceptions.ImproperlyConfigured as error:
@@ -49,7 +47,7 @@ def test_a_change_of_the_settings_makes_new_brokers():
     before = broker_for("default")
     with override_settings(TASKS={"default": {"BACKEND": "mainspring.backends.MemoryBackend"}}):
         assert isinstance(broker_for("default"), MemoryBroker)
-    assert isinstance(broker_for("default"), DatabaseBroker)
+    assert isinstance(broker_for("default"), type(before))
     assert broker_for("default") is not before
 
 
@@ -93,6 +91,7 @@ def test_without_the_app_the_way_out_is_named():
         env={"PYTHONPATH": os.pathsep.join(sys.path)},
         capture_output=True,
         text=True,
-        check=True,
+        check=False,
     )
+    assert output.returncode == 0, output.stderr
     assert 'Add "mainspring" to INSTALLED_APPS' in output.stdout
