@@ -8,7 +8,7 @@ import argparse
 import os
 import sys
 
-STORES = ("sqlite", "postgresql", "mariadb")
+STORES = ("sqlite", "postgresql", "mariadb", "redis")
 
 
 def main() -> int:
@@ -63,12 +63,11 @@ def prepare(store: str) -> None:
 
 
 def storm(scenario: str, options: argparse.Namespace):
-    from mainspring.models import Finished, Job
     from tests import servers
+    from tests.torture import rows
     from tests.torture.storm import Storm
 
-    for model in (Job, Finished):
-        model.objects.all().delete()
+    rows.clear()
     return Storm(
         scenario,
         seconds=60 * options.minutes,

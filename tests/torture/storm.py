@@ -12,12 +12,13 @@ from typing import Any, TypeVar
 
 import psutil
 
+from mainspring.clock import SECOND
 from mainspring.compat import task_backends
 from mainspring.exceptions import BrokerUnavailable
 from mainspring.job import LIVE
-from mainspring.models import Finished, Job
+from mainspring.outbox_table import OutboxTable
 from tests.processes.conftest import WorkerCommand
-from tests.torture import events
+from tests.torture import events, rows
 from tests.torture.enqueuer import Enqueuer
 from tests.torture.fleet import Fleet
 from tests.torture.history import History
@@ -58,14 +59,14 @@ class Storm:
         self._strike_until_it_is_over()
         assert self.history.strikes, "the storm struck nobody"
         allowed = SLACK * (WITHIN + start_seconds)
-        done_seconds = self._seconds_until(lambda: not self._broker.search(states=LIVE, limit=1), allowed)
+        done_seconds = self._seconds_until(self._is_done, allowed)
         self._seconds_until(lambda: len(self._broker.workers()) == self.fleet.processes, allowed)
         self.fleet.end()
         self.history.read()
         return Outcome(
             scenario=self.scenario,
             history=self.history,
-            jobs=[*Job.objects.all(), *Finished.objects.all()],
+            jobs=rows.stored(self._broker),
             workers=self._broker.workers(),
             unclean=self.fleet.unclean,
             start_seconds=start_seconds,
@@ -119,6 +120,11 @@ class Storm:
         events.write("server started", detail=[])
 
     # The end.
+
+    def _is_done(self) -> bool:
+        """Has everything ended, what was on its way to the store included?"""
+        is_sent = not OutboxTable("default").has_rows("default", self._broker.clock.moment() + 60 * SECOND)
+        return is_sent and not self._broker.search(states=LIVE, limit=1)
 
     def _seconds_left(self) -> float:
         return self._over_at - time.monotonic()
