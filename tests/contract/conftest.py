@@ -3,8 +3,8 @@
 import pytest
 from django.conf import settings
 
-from mainspring.brokers.database import DatabaseBroker
 from mainspring.brokers.memory import MemoryBroker
+from tests.contract.brokers import new_broker
 from tests.contract.clocks import FrozenClock
 from tests.contract.tables import empty
 
@@ -14,7 +14,7 @@ REAL_COMMITS = pytest.mark.django_db(transaction=True, available_apps=[])
 
 def pytest_collection_modifyitems(items):
     for item in items:
-        if "tables" in item.fixturenames:
+        if {"tables", "stored_broker"} & set(item.fixturenames):
             item.add_marker(REAL_COMMITS)
 
 
@@ -39,16 +39,14 @@ def memory_broker():
 def database_broker(tables, remembered_claims):
     if settings.STORE == "redis":
         pytest.skip("is about brokers on databases")
-    broker = DatabaseBroker(alias="default", using="default", clock=FrozenClock())
+    broker = new_broker(FrozenClock())
     yield broker
     broker.close()
 
 
 @pytest.fixture
 def redis_broker(redis):
-    from mainspring.brokers.redis import RedisBroker
-
-    broker = RedisBroker("default", settings.REDIS_URL, "mainspring:default", FrozenClock())
+    broker = new_broker(FrozenClock())
     yield broker
     broker.close()
 

@@ -1,5 +1,6 @@
-"""Our tables in the database under test."""
+"""Our tables in the database under test, and its like."""
 
+from django.conf import settings
 from django.db import connections
 
 
@@ -13,3 +14,13 @@ def empty(using):
     with connections[using].cursor() as cursor:
         for name in names(using):
             cursor.execute(f"DELETE FROM {name}")
+
+
+def empty_store():
+    """Delete every job in the store under test."""
+    if settings.STORE != "redis":
+        return empty("default")
+    from redis import Redis
+
+    with Redis.from_url(settings.REDIS_URL, protocol=2) as client:
+        client.flushall()

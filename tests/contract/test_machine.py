@@ -7,7 +7,6 @@ Memory alone is checked too: every step must be a legal move, and counters never
 import os
 
 import pytest
-from django.conf import settings as django_settings
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -21,13 +20,13 @@ from hypothesis.stateful import (
 
 from mainspring import job as machine
 from mainspring.brokers.base import Pulse, Question, WorkerInfo
-from mainspring.brokers.database import DatabaseBroker
 from mainspring.brokers.memory import MemoryBroker
 from mainspring.clock import SECOND
 from mainspring.job import ENDS, MOVES, State
 from tests.contract import jobs
+from tests.contract.brokers import new_broker
 from tests.contract.clocks import FrozenClock
-from tests.contract.tables import empty
+from tests.contract.tables import empty_store
 
 STEPS = 40
 
@@ -302,35 +301,18 @@ def test_memory(check):
 
 
 @pytest.mark.timeout(0)
-@pytest.mark.skipif(django_settings.STORE == "redis", reason="has a test of its own")
-def test_database(check, tables, remembered_claims):
-    """Whatever happens in whatever order, the database does what memory does."""
+def test_stored(check, stored_broker):
+    """Whatever happens in whatever order, the store under test does what memory does."""
 
     def make_brokers():
-        empty("default")
+        empty_store()
         clock = FrozenClock()
-        return [MemoryBroker("default", clock), as_two(lambda: DatabaseBroker("default", "default", clock))]
+        return [MemoryBroker("default", clock), as_two(new_broker(clock), new_broker(clock))]
 
     check(make_brokers)
 
 
-@pytest.mark.timeout(0)
-@pytest.mark.skipif(django_settings.STORE != "redis", reason="needs Redis")
-def test_redis(check, redis):
-    """Whatever happens in whatever order, Redis does what memory does."""
-    from mainspring.brokers.redis import RedisBroker
-
-    def make_brokers():
-        redis.flushall()
-        clock = FrozenClock()
-        url, prefix = django_settings.REDIS_URL, "mainspring:default"
-        return [MemoryBroker("default", clock), as_two(lambda: RedisBroker("default", url, prefix, clock))]
-
-    check(make_brokers)
-
-
-def as_two(new_broker):
+def as_two(here, there):
     """Return a broker that does not learn what is new or went back, as if another process put it there."""
-    here, there = new_broker(), new_broker()
     here.push, here.settle, here.promote = there.push, there.settle, there.promote
     return here

@@ -5,12 +5,12 @@ from django.conf import settings
 from django.db import connections
 from django.test.utils import CaptureQueriesContext
 
-from mainspring.brokers.database import DatabaseBroker
 from mainspring.brokers.store_time import ASK_FOR_TIME_EVERY, TOLERATED
 from mainspring.clock import SECOND, Clock
+from tests.contract.brokers import new_broker
 
 HOUR = 3600 * SECOND
-with_a_clock = pytest.mark.skipif(settings.DATABASE == "sqlite", reason="SQLite has no clock of its own")
+with_a_clock = pytest.mark.skipif(settings.STORE == "sqlite", reason="SQLite has no clock of its own")
 
 
 class Wrong(Clock):
@@ -25,8 +25,8 @@ class Wrong(Clock):
 
 
 @pytest.fixture
-def broker_of(tables):
-    return lambda clock: DatabaseBroker(alias="default", using="default", clock=clock)
+def broker_of(stored_broker):
+    return new_broker
 
 
 @with_a_clock

@@ -45,15 +45,20 @@ verbs = pytest.mark.parametrize("verb", VERBS.values(), ids=VERBS)
 
 
 @pytest.fixture
-def unreachable(database_broker, monkeypatch):
-    """A broker whose database cannot be reached: a port that nobody serves, a directory that is not there."""
+def unreachable(stored_broker, monkeypatch):
+    """A broker whose store cannot be reached: a port that nobody serves, a directory that is not there."""
+    if settings.STORE == "redis":
+        stored_broker.close()
+        monkeypatch.setattr(stored_broker._client, "_url", "redis://127.0.0.1:1")
+        yield stored_broker
+        return
     connection = connections["default"]
     away = {"PORT": "1"} if connection.settings_dict["HOST"] else {"NAME": "/nowhere/mainspring.sqlite3"}
     connection.close()
     with monkeypatch.context() as patch:
         for name, value in away.items():
             patch.setitem(connection.settings_dict, name, value)
-        yield database_broker
+        yield stored_broker
         connection.close()
 
 
@@ -72,8 +77,24 @@ def rename(pairs):
             cursor.execute(f"ALTER TABLE {old} RENAME TO {new}")
 
 
-def cut(connection):
-    """End a connection from the server's side."""
+def end_others(broker):
+    """End all connections but this thread's from the server's side."""
+    if settings.STORE != "redis":
+        return sessions.end_others()
+    own = broker._client.command("CLIENT ID")
+    for client in broker._client.command("CLIENT LIST"):
+        if client["id"] != str(own):
+            broker._client.command("CLIENT KILL", "ID", client["id"])
+
+
+def cut(broker):
+    """End this thread's connection from the server's side."""
+    if settings.STORE == "redis":
+        for client in broker._client.command("CLIENT LIST"):
+            with contextlib.suppress(BrokerUnavailable):
+                broker._client.command("CLIENT KILL", "ID", client["id"], "SKIPME", "no")
+        return
+    connection = connections["default"]
     with connection.cursor() as cursor, contextlib.suppress(Exception):
         if connection.vendor == "postgresql":
             cursor.execute("SELECT pg_terminate_backend(pg_backend_pid())")
@@ -112,15 +133,15 @@ def test_in_order(broker):
 
 
 @verbs
-def test_works_again(database_broker, verb):
+def test_works_again(stored_broker, verb):
     """A connection that was lost costs at most one error: what is asked again works."""
-    job = jobs.new(database_broker)
-    cut(connections["default"])
+    job = jobs.new(stored_broker)
+    cut(stored_broker)
 
     with contextlib.suppress(BrokerUnavailable):
-        database_broker.search()
+        stored_broker.search()
 
-    verb(database_broker, job)
+    verb(stored_broker, job)
 
 
 def test_lost_at_the_end_of_a_transaction(database_broker, monkeypatch):
@@ -132,7 +153,7 @@ def test_lost_at_the_end_of_a_transaction(database_broker, monkeypatch):
     def lose(autocommit, **options):
         if autocommit:
             monkeypatch.setattr(connection, "set_autocommit", set_autocommit)
-            cut(connection)
+            cut(database_broker)
         set_autocommit(autocommit, **options)
 
     monkeypatch.setattr(connection, "set_autocommit", lose)
@@ -142,22 +163,22 @@ def test_lost_at_the_end_of_a_transaction(database_broker, monkeypatch):
     assert len(database_broker.search()) == 2
 
 
-@pytest.mark.skipif(settings.DATABASE == "sqlite", reason="SQLite has no server that could end a connection")
-def test_listener_lost(database_broker):
+@pytest.mark.skipif(settings.STORE == "sqlite", reason="SQLite has no server that could end a connection")
+def test_listener_lost(stored_broker):
     """A listener whose connection was lost says so instead of falling silent."""
-    with contextlib.closing(database_broker.listen()) as listener:
-        sessions.end_others()
+    with contextlib.closing(stored_broker.listen()) as listener:
+        end_others(stored_broker)
 
         with pytest.raises(BrokerUnavailable):
             hears(listener)
 
 
-def test_lost_while_others_work(database_broker):
+def test_lost_while_others_work(stored_broker):
     """A connection that one thread loses is no matter to the others."""
-    jobs.pushed(database_broker)
-    cut(connections["default"])
+    jobs.pushed(stored_broker)
+    cut(stored_broker)
 
-    assert elsewhere(database_broker, lambda: len(database_broker.search())) == 1
+    assert elsewhere(stored_broker, lambda: len(stored_broker.search())) == 1
     with contextlib.suppress(BrokerUnavailable):
-        database_broker.search()
-    assert len(database_broker.search()) == 1
+        stored_broker.search()
+    assert len(stored_broker.search()) == 1

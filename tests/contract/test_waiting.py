@@ -1,6 +1,7 @@
 """wait_for: a caller waits for the end of one job and is told when it comes."""
 
 import pytest
+from django.conf import settings
 from django.db import connections, transaction
 
 from mainspring.exceptions import NotSentYet
@@ -86,25 +87,27 @@ def test_quarantined_while_somebody_waits(broker):
     assert ended.state == State.QUARANTINED
 
 
-def test_is_told(database_broker, monkeypatch):
+def test_is_told(stored_broker, monkeypatch):
     """Who waits is told of the end and need not look again; afterwards nothing is left of the wait."""
     monkeypatch.setattr("mainspring.brokers.database.waiting.PAUSES", (LONG,))
-    (job,) = jobs.claimed(database_broker)
-    done = jobs.succeeded(database_broker, job)
+    (job,) = jobs.claimed(stored_broker)
+    done = jobs.succeeded(stored_broker, job)
 
     def finish():
-        if connections["default"].vendor != "sqlite":
-            for _ in until(lambda: waiters() == 1):
+        if settings.STORE != "sqlite":
+            for _ in until(lambda: waiters(stored_broker) == 1):
                 pass
-        database_broker.settle([done])
+        stored_broker.settle([done])
 
-    ended, _ = together(database_broker, lambda: database_broker.wait_for(job.id, 2 * LONG), finish)
+    ended, _ = together(stored_broker, lambda: stored_broker.wait_for(job.id, 2 * LONG), finish)
 
     assert ended == done
-    assert waiters() == 0
+    assert waiters(stored_broker) == 0
 
 
-def waiters():
+def waiters(broker):
+    if settings.STORE == "redis":
+        return broker._client.command("HLEN", broker._keys.waiters)
     with connections["default"].cursor() as cursor:
         cursor.execute("SELECT count(*) FROM mainspring_waiter")
         return cursor.fetchone()[0]
@@ -116,7 +119,7 @@ def test_leaves_nothing_behind(database_broker):
 
     database_broker.wait_for(job.id, 0.01)
 
-    assert waiters() == 0
+    assert waiters(database_broker) == 0
 
 
 def test_not_sent_yet(database_broker):

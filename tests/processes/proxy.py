@@ -35,6 +35,7 @@ class Proxy:
 
     def __init__(self, server):
         self._server_port = server.port
+        self._server_vendor = server.vendor
         self._door = socket.create_server(("127.0.0.1", 0))
         self._links = []
         self._threads = []
@@ -56,6 +57,8 @@ class Proxy:
     @property
     def environment(self):
         """What leads a process here instead of to the server."""
+        if self._server_vendor == "redis":
+            return {servers.REDIS_ENVIRONMENT: f"redis://127.0.0.1:{self._door.getsockname()[1]}/0"}
         databases = json.loads(os.environ[servers.ENVIRONMENT])
         for database in databases.values():
             database["PORT"] = str(self._door.getsockname()[1])

@@ -2,6 +2,7 @@
 
 import os
 import re
+import threading
 from contextlib import contextmanager
 
 ENVIRONMENT = "MAINSPRING_TEST_STATEMENTS"  # the file of the trace on SQLite, for child processes
@@ -28,7 +29,11 @@ def _append(path, text):
 @contextmanager
 def recorded(server, folder):
     """Record statements during the block; yield a function that returns them, and an environment for processes."""
-    record = _on_sqlite if server is None else {"postgresql": _on_postgresql, "mariadb": _on_mariadb}[server.vendor]
+    record = (
+        _on_sqlite
+        if server is None
+        else {"postgresql": _on_postgresql, "mariadb": _on_mariadb, "redis": _on_redis}[server.vendor]
+    )
     with record(server, folder) as (file, pattern, environment):
         begin = file.stat().st_size
         yield lambda: _found(file, begin, pattern), environment
@@ -64,3 +69,27 @@ def _on_mariadb(server, folder):
         yield file, r"\d+ (?:Query|Execute)\t(.*)$", {}
     finally:
         server.run_sql(["SET GLOBAL general_log = OFF"])
+
+
+@contextmanager
+def _on_redis(server, folder):
+    """Commands as MONITOR shows them, without those that a script gives."""
+    file = folder / "commands"
+    client = server.connect()
+    with client.monitor() as monitor, file.open("w", buffering=1) as written:
+        stopping = threading.Event()
+
+        def follow():
+            for command in monitor.listen():
+                if stopping.is_set():
+                    break
+                if command["client_type"] != "lua":
+                    written.write(" ".join(command["command"].split()) + "\n")
+
+        thread = threading.Thread(target=follow)
+        thread.start()
+        yield file, r"^.+$", {}
+        stopping.set()
+        server.connect().close()  # which sends one more command
+        thread.join()
+    client.close()

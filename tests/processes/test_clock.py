@@ -10,10 +10,9 @@ import pytest
 from django.conf import settings
 from django.utils import timezone
 
+from mainspring import job as machine
 from mainspring.clock import SECOND
 from mainspring.job import State
-from mainspring.models import Finished
-from mainspring.testing import drain
 from tests.app import tasks
 from tests.app.models import Note
 from tests.processes.conftest import SOON, end_of, wait_until
@@ -21,7 +20,7 @@ from tests.wall_clock import ENVIRONMENT
 
 HOUR = 3600
 with_a_clock_of_its_own = pytest.mark.skipif(
-    settings.DATABASE == "sqlite", reason="SQLite has no clock of its own: it is this machine's"
+    settings.STORE == "sqlite", reason="SQLite has no clock of its own: it is this machine's"
 )
 
 
@@ -73,9 +72,10 @@ def test_a_process_whose_clock_is_fast_prunes_nothing_too_early(broker, wall_clo
     """What ended half an hour ago is not an hour and a half old."""
     wall_clock.write_text(str(HOUR))
     result = tasks.noop.enqueue()
-    drain()
     broker.beat([])
-    Finished.objects.update(finished_at=broker.clock.moment() - HOUR // 2 * SECOND)
+    [job] = broker.claim("w1", None, 1)
+    at = broker.clock.moment() - HOUR // 2 * SECOND
+    broker.settle([machine.succeed(job, "null", at, at)])
     [kept] = mainspring(wall_clock, "prune", "--older-than", "45m", "--json")
     assert (kept["backends"][0]["total"], broker.get(result.id).state) == (0, State.SUCCEEDED)
 

@@ -8,8 +8,7 @@ import sys
 import pytest
 
 from mainspring.compat import task_backends
-from mainspring.job import State
-from mainspring.models import Finished, Job
+from mainspring.job import ENDS, LIVE, State
 from tests.app.models import Note
 from tests.processes.conftest import SOON, wait_until
 
@@ -101,7 +100,7 @@ def new(tmp_path, start_worker):
     release.end()
 
 
-def test_a_deploy_under_load_burns_no_attempt(old, new):
+def test_a_deploy_under_load_burns_no_attempt(old, new, broker):
     """Workers are told to stop, one politely and one twice, while both releases enqueue and run jobs."""
     first, second = old.worker(), old.worker()
     old.open_site()
@@ -112,35 +111,35 @@ def test_a_deploy_under_load_burns_no_attempt(old, new):
     new.worker()
     assert first.wait() == 0, first.output
     old.close_site()
-    wait_until(lambda: not Job.objects.filter(task_path="shop.tasks.only_old").exists())
-    wait_until(Job.objects.filter(state=State.RUNNING, worker_id__in=worker_ids(second)).exists)
+    wait_until(lambda: not broker.search(states=LIVE, task_path="shop.tasks.only_old", limit=1))
+    wait_until(lambda: broker.held_by(worker_ids(second), 1))
     second.terminate()
     second.wait_for_line("stopping")
     second.terminate()
     assert second.wait(10) in {0, 130}, second.output  # 0 if the last of its jobs had just ended
     new.close_site()
-    wait_until(lambda: not Job.objects.exists())
+    wait_until(lambda: not broker.search(states=LIVE, limit=1))
 
-    ended = list(Finished.objects.all())
+    ended = broker.search(states=ENDS, limit=100_000)
     assert {(job.state, job.attempts, job.crashes, job.errors) for job in ended} == {(State.SUCCEEDED, 1, 0, "[]")}
     assert_each_ran(ended)
 
 
-def test_jobs_of_the_old_code_alone_wait_for_a_rollback(old, new):
+def test_jobs_of_the_old_code_alone_wait_for_a_rollback(old, new, broker):
     """Nobody has it any more, so it waits, visibly and at no cost, and does not fail."""
     worker = new.worker()
     old.open_site()
     old.close_site()
     worker.wait_for_line("only_old")
-    wait_until(Finished.objects.exists)  # of the task that both releases have
-    waiting = Job.objects.filter(task_path="shop.tasks.only_old")
+    wait_until(lambda: broker.search(states=ENDS, limit=1))  # of the task that both releases have
+    waiting = broker.search(states=LIVE, task_path="shop.tasks.only_old")
     assert {(job.state, job.attempts, job.crashes) for job in waiting} == {(State.READY, 0, 0)}
     worker.terminate()
     assert worker.wait() == 0, worker.output
     old.worker()
-    wait_until(lambda: not Job.objects.exists())
+    wait_until(lambda: not broker.search(states=LIVE, limit=1))
 
-    assert {job.state for job in Finished.objects.all()} == {State.SUCCEEDED}
+    assert {job.state for job in broker.search(states=ENDS, limit=100_000)} == {State.SUCCEEDED}
 
 
 def worker_ids(worker):

@@ -12,7 +12,10 @@ from tests import servers
 from tests.app.tasks import echo
 from tests.processes import small_disk
 from tests.processes.conftest import end_of, wait_until
+from tests.stores import only_databases
 from tests.torture import events, tasks
+
+pytestmark = only_databases
 
 OUTAGE = "The store cannot be used"
 OVER = "The store can be used again"

@@ -8,7 +8,7 @@ import pytest
 from mainspring.job import State
 from tests.app import hard, tasks
 from tests.app.models import Note
-from tests.processes.conftest import end_of, wait_until
+from tests.processes.conftest import end_of, rename, wait_until
 
 HARMLESS = [
     (hard.exhaust_memory, "failed", "MemoryError"),
@@ -114,12 +114,10 @@ def test_drain_ends_only_when_what_runs_alone_has_run_too(start_worker, broker):
 
 def test_what_nobody_can_run_alone_does_not_keep_processes_starting(start_worker, broker):
     """A job that crashed, and whose task has gone since, waits; a drain ends all the same."""
-    from mainspring.models import Job
-
     killer = hard.exit_at_once.enqueue()
-    [job] = broker.claim("gone", None, 1)
-    broker.rescue(["gone"], max_crashes=3)
-    Job.objects.filter(id=job.id).update(task_path="tests.app.hard.gone")
+    broker.claim("gone", None, 1)
+    [job] = broker.rescue(["gone"], max_crashes=3)
+    rename(broker, job.id, "tests.app.hard.gone")
     worker = start_worker("--drain")
 
     assert worker.wait(60) == 0, worker.output

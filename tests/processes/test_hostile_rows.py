@@ -17,6 +17,9 @@ from mainspring.compat import task_backends
 from mainspring.job import State, new_id, rank_of
 from tests.app import tasks
 from tests.processes.conftest import end_of, wait_until
+from tests.stores import only_databases
+
+pytestmark = only_databases
 
 HOSTILE = 10_000
 IN_ONE_GO = 250

@@ -6,6 +6,8 @@ import psutil
 import pytest
 
 from mainspring.backends import enqueue_many
+from mainspring.compat import task_backends
+from mainspring.job import ENDS
 from tests.app import tasks
 from tests.processes.conftest import SOON, wait_until
 
@@ -36,13 +38,12 @@ def test_nothing_grows_with_the_number_of_jobs(start_worker, transactional_db):
 
 def run(number):
     """Have the worker run so many jobs."""
-    from mainspring.models import Finished
-
     results = []
     for start in range(0, number, 1000):
         results = enqueue_many(tasks.noop, [()] * min(1000, number - start))
     last = results[-1].id
-    wait_until(lambda: Finished.objects.filter(id=last).exists(), timeout=10 * SOON)
+    broker = task_backends["default"].broker
+    wait_until(lambda: broker.get(last).state in ENDS, timeout=10 * SOON)
 
 
 def size_of(process):

@@ -6,8 +6,7 @@ from collections import Counter
 import pytest
 
 from mainspring import enqueue_many
-from mainspring.job import LIVE
-from mainspring.models import Finished
+from mainspring.job import LIVE, State
 from tests.processes.conftest import wait_until
 from tests.torture import events, tasks
 
@@ -30,5 +29,6 @@ def test_eight_processes_run_each_job_once(start_worker, broker, tmp_path, monke
 
     ran = [event for event in map(events.read, log.read_bytes().splitlines()) if event]
     assert Counter(event.job_id for event in ran) == Counter(result.id for result in results)
-    assert Finished.objects.filter(attempts=1, state="succeeded").count() == len(results)
+    succeeded = broker.search(states=[State.SUCCEEDED], limit=2 * JOBS)
+    assert (len(succeeded), {job.attempts for job in succeeded}) == (len(results), {1})
     assert len({event.pid for event in ran}) > 4, "most of the eight should have found work"

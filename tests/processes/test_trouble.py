@@ -18,8 +18,10 @@ from tests import servers
 from tests.app import tasks
 from tests.app.models import Note
 from tests.processes.conftest import end_of, wait_until
+from tests.stores import only_databases
 
-only_sqlite = pytest.mark.skipif(settings.DATABASE != "sqlite", reason="a server has no file that others lock")
+only_sqlite = pytest.mark.skipif(settings.STORE != "sqlite", reason="a server has no file that others lock")
+PLACE = "TASKS['default']" if settings.STORE == "redis" else "DATABASES['default']"
 
 
 def test_a_job_that_ends_while_the_server_is_away(start_worker, broker, server):
@@ -66,7 +68,7 @@ def test_a_worker_that_starts_while_the_server_is_away(start_worker, broker, ser
     server.stop()
     connections.close_all()
     worker = start_worker()
-    worker.wait_for_line("Waiting to start: DATABASES['default']")
+    worker.wait_for_line(f"Waiting to start: {PLACE}")
     server.start()
 
     assert end_of(result, broker).result == "3"
@@ -77,13 +79,15 @@ def test_a_worker_that_starts_while_the_server_is_away(start_worker, broker, ser
 @pytest.mark.parametrize("verb", ["status", "health", "check"])
 def test_a_verb_while_the_store_is_away(verb):
     """One line says why, and the exit code that something is wrong."""
-    away = {"NAME": "/nowhere/jobs.sqlite3"} if settings.DATABASE == "sqlite" else {"PORT": "1"}
+    away = {"NAME": "/nowhere/jobs.sqlite3"} if settings.STORE == "sqlite" else {"PORT": "1"}
     command = [sys.executable, "-m", "django", "mainspring", verb]
     environment = {**os.environ, "DJANGO_SETTINGS_MODULE": "tests.settings", **with_settings(**away)}
+    if settings.STORE == "redis":
+        environment[servers.REDIS_ENVIRONMENT] = "redis://127.0.0.1:1"
     ran = subprocess.run(command, env=environment, capture_output=True, text=True)
 
     assert ran.returncode == 1
-    assert "DATABASES['default']" in ran.stdout + ran.stderr
+    assert PLACE in ran.stdout + ran.stderr
     assert "Traceback" not in ran.stderr
 
 
@@ -114,6 +118,7 @@ def test_a_file_that_cannot_be_written(start_worker, broker):
     assert broker.get(result.id).state == State.READY
 
 
+@only_databases
 def test_rows_that_nobody_can_use(start_worker, broker):
     """Those jobs fail or wait, each by name; the others run, and the worker lives."""
     broker.beat([WorkerInfo("damaged")])

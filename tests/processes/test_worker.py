@@ -10,7 +10,7 @@ import pytest
 from mainspring.job import State
 from tests.app import tasks
 from tests.app.models import Note
-from tests.processes.conftest import end_of, wait_until
+from tests.processes.conftest import end_of, rename, wait_until
 
 
 def test_a_worker_runs_sync_and_async_jobs(start_worker, broker):
@@ -242,7 +242,7 @@ def test_the_jobs_of_a_dead_supervisor_are_rescued(start_worker, broker):
 def test_an_unknown_task_waits_and_slows_nobody(start_worker, broker):
     """Its job stays ready, it is named once, and the others run."""
     unknown = tasks.noop.enqueue()
-    _rename(broker, unknown.id, "tests.app.tasks.gone")
+    rename(broker, unknown.id, "tests.app.tasks.gone")
     worker = start_worker()
     known = tasks.noop.enqueue()
 
@@ -277,9 +277,3 @@ def test_a_deferred_job_starts_when_it_is_due(start_worker, broker):
 def _children(worker):
     wait_until(worker.children)
     return worker.children()
-
-
-def _rename(broker, id, task_path):
-    from mainspring.models import Job
-
-    Job.objects.filter(id=id).update(task_path=task_path)

@@ -6,7 +6,6 @@ import os
 import re
 import threading
 import time
-from contextlib import suppress
 from sqlite3 import ProgrammingError
 from typing import Any
 from weakref import WeakSet
@@ -14,6 +13,8 @@ from weakref import WeakSet
 from django.db import connections, reset_queries
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
+
+from mainspring import forks
 
 IDLE = 0  # libpq's number for a connection that is in no transaction
 TRUSTED = 0.1  # seconds without use after which a connection is tried before its next use
@@ -24,8 +25,7 @@ END = re.compile(r"\s*(COMMIT|ROLLBACK(?!\s+(WORK\s+)?TO)|SET\s+(SESSION\s+)?AUT
 logger = logging.getLogger("mainspring.worker")
 
 _rest = threading.local()
-_opened: WeakSet[Any] = WeakSet()  # the drivers' connections
-_begun: WeakSet[Any] = WeakSet()  # those of them that a statement has put into a transaction
+_begun: WeakSet[Any] = WeakSet()  # the drivers' connections that a statement has put into a transaction
 
 
 def keep_to_this_process() -> None:
@@ -44,17 +44,11 @@ def _note_connection(connection: Any, **kwargs: Any) -> None:
     if connection.vendor == "mysql" and _watch_transactions not in connection.execute_wrappers:
         connection.execute_wrappers.append(_watch_transactions)
     if hasattr(raw, "fileno"):
-        _opened.add(raw)
-        os.set_inheritable(raw.fileno(), False)  # MySQL's driver does not by itself
+        forks.note(raw)
 
 
 def _leave_connections_to_the_parent() -> None:
-    # Not closed: the driver may still write to that number, which would soon be another file's.
-    nothing = os.open(os.devnull, os.O_RDWR)
-    for raw in list(_opened):
-        with suppress(Exception):  # each driver has its own error for one that is closed
-            os.dup2(nothing, raw.fileno(), inheritable=False)
-    os.close(nothing)
+    forks.leave_to_the_parent()
     for connection in connections.all(initialized_only=True):
         if not connection.in_atomic_block:
             connection.connection = None  # the fork opens its own when it needs one

@@ -1,6 +1,7 @@
 """The way to one Redis, Valkey or Cluster: connections, and scripts that a server may have forgotten."""
 
 import threading
+import weakref
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -9,6 +10,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError, RedisError
 from redis.retry import Retry
 
+from mainspring import forks
 from mainspring.brokers.redis.errors import translated
 from mainspring.brokers.redis.keys import Keys
 from mainspring.brokers.redis.scripts import Script
@@ -35,6 +37,7 @@ class Client:
             "socket_keepalive": True,
             "protocol": 2,
             "retry": Retry(NoBackoff(), 0),
+            "redis_connect_func": _on_connect,
         }
         self._connecting = threading.Lock()
         self._redis: Redis | RedisCluster | None = None
@@ -91,6 +94,7 @@ class Client:
         if redis is None:
             with self._connecting:
                 redis = self._redis = self._redis or self._connect()
+                weakref.finalize(self, redis.close)  # or the sockets of a forgotten client would be closed by chance
         return redis
 
     def _connect(self) -> Redis | RedisCluster:
@@ -105,7 +109,16 @@ class Client:
         if not is_cluster:
             return redis
         redis.close()
-        return RedisCluster.from_url(self._url, **self._settings)
+        return RedisCluster.from_url(self._url, **self._settings | {"redis_connect_func": _keep_to_this_process})
+
+
+def _on_connect(connection: Any) -> None:
+    connection.on_connect()
+    _keep_to_this_process(connection)
+
+
+def _keep_to_this_process(connection: Any) -> None:
+    forks.note(connection._sock)
 
 
 def _shown(url: str) -> str:

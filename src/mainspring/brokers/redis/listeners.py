@@ -8,7 +8,10 @@ from typing import Any
 from mainspring.brokers.listening import BACKSTOP, WakeListener
 from mainspring.brokers.redis.client import Client
 from mainspring.brokers.redis.errors import translated
+from mainspring.exceptions import BrokerUnavailable
 from mainspring.job import ENDS, Job
+
+POLL_EVERY = 0.5  # seconds, where nobody can tell
 
 
 class Subscription:
@@ -58,7 +61,12 @@ def wait_for_end(
     client: Client, channel: str, job_id: str, look: Callable[[], Job | None], deadline: float
 ) -> Job | None:
     """Return the job when it has ended, or as it is at `deadline` on the monotonic clock; `look` reads it."""
-    with closing(Subscription(client, channel)) as subscription:
+    try:
+        subscription = Subscription(client, channel)
+    except BrokerUnavailable:
+        # A server that has no connection left for us still answers those it has; one that is away says so at once.
+        return _poll(look, deadline)
+    with closing(subscription):
         # Whoever ends the job tells only if somebody waits. The entry goes with the job's end or its deletion.
         client.command("HSET", client.keys.waiters, job_id, "1")
         while True:
@@ -70,3 +78,9 @@ def wait_for_end(
             if left <= 0:
                 return job
             subscription.has_message(min(left, BACKSTOP))
+
+
+def _poll(look: Callable[[], Job | None], deadline: float) -> Job | None:
+    while (job := look()) is not None and job.state not in ENDS and time.monotonic() < deadline:
+        time.sleep(min(POLL_EVERY, max(deadline - time.monotonic(), 0.0)))
+    return job
