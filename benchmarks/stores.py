@@ -1,4 +1,4 @@
-"""Private, durable stores for benchmarks: the test servers with fsync on, and SQLite at FULL and at NORMAL."""
+"""Private, durable stores for benchmarks: servers with fsync on, SQLite at FULL and at NORMAL, Redis with its log."""
 
 import contextlib
 import json
@@ -10,7 +10,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-NAMES = ("sqlite", "sqlite-full", "postgresql", "mariadb")
+NAMES = ("sqlite", "sqlite-full", "postgresql", "mariadb", "redis", "redis-always")
 
 
 @contextlib.contextmanager
@@ -19,18 +19,13 @@ def store(name):
     from tests import servers
 
     with contextlib.ExitStack() as stack:
-        if name.startswith("sqlite"):
+        url = ""
+        if name.startswith("redis"):
+            fsync = "always" if name.endswith("always") else "everysec"
+            url = stack.enter_context(servers.Redis(appendonly="yes", appendfsync=fsync)).url
+        if name.startswith(("sqlite", "redis")):
             directory = stack.enter_context(tempfile.TemporaryDirectory())
-            synchronous = "FULL" if name.endswith("full") else "NORMAL"
-            database = {
-                "ENGINE": "django.db.backends.sqlite3",
-                "NAME": f"{directory}/benchmark.sqlite3",
-                "OPTIONS": {
-                    "transaction_mode": "IMMEDIATE",
-                    "timeout": 20,
-                    "init_command": f"PRAGMA journal_mode=WAL; PRAGMA synchronous={synchronous};",
-                },
-            }
+            database = _sqlite(f"{directory}/benchmark.sqlite3", "FULL" if name.endswith("full") else "NORMAL")
         else:
             server = stack.enter_context(
                 (servers.PostgreSQL if name == "postgresql" else servers.MariaDB)(durable=True)
@@ -38,7 +33,20 @@ def store(name):
             database = server.django_settings()
         os.environ |= {
             "BENCHMARK_DATABASE": json.dumps(database),
+            "BENCHMARK_REDIS": url,
             "DJANGO_SETTINGS_MODULE": "benchmarks.project.settings",
             "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "src"), os.environ.get("PYTHONPATH", "")]),
         }
         yield name
+
+
+def _sqlite(path, synchronous):
+    return {
+        "ENGINE": "django.db.backends.sqlite3",
+        "NAME": path,
+        "OPTIONS": {
+            "transaction_mode": "IMMEDIATE",
+            "timeout": 20,
+            "init_command": f"PRAGMA journal_mode=WAL; PRAGMA synchronous={synchronous};",
+        },
+    }

@@ -23,14 +23,15 @@ def measure(task_name, jobs, queue):
 
     django.setup()
     from django.core.management import call_command
-    from django.db import connection
 
     from benchmarks.project import tasks
     from mainspring import enqueue_many
+    from mainspring.compat import task_backends
+    from mainspring.job import ENDS, LIVE, State
 
     call_command("migrate", verbosity=0)
-    with connection.cursor() as cursor:
-        cursor.execute("DELETE FROM mainspring_finished")
+    broker = task_backends["default"].broker
+    broker.prune(ENDS, broker.now(), 10 * jobs)
     task = getattr(tasks, task_name)
     began = time.perf_counter()
     for _ in range(1000):
@@ -43,17 +44,13 @@ def measure(task_name, jobs, queue):
 
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     worker = subprocess.Popen([sys.executable, "-m", "django", "mainspring", "worker"], stdout=subprocess.DEVNULL)
-    done = 0
-    while done < jobs:
+    while broker.search(states=LIVE, limit=1):
         time.sleep(0.02)
         assert worker.poll() is None, "the worker has ended; what it said stands above"
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT COUNT(*) FROM mainspring_finished")
-            done = cursor.fetchone()[0]
     ended = time.time()
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT MIN(started_at) FROM mainspring_finished")
-        first = cursor.fetchone()[0] / 1e6
+    done = broker.search(states=[State.SUCCEEDED], limit=2 * jobs)
+    assert len(done) == jobs, f"{len(done)} of {jobs} have succeeded"
+    first = min(job.started_at for job in done) / 1e6
     worker.terminate()
     worker.wait()
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
