@@ -1,0 +1,59 @@
+"""What only Redis has: scripts, keys, memory, replicas. These tests are skipped where another store is under test."""
+
+from pathlib import Path
+
+import pytest
+from django.conf import settings
+
+from tests.contract.brokers import new_broker
+from tests.contract.clocks import FrozenClock
+from tests.stores import only_redis
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(only_redis)
+
+
+@pytest.fixture
+def broker(redis):
+    """A broker on the Redis under test, whose clock stands still."""
+    broker = new_broker(FrozenClock())
+    yield broker
+    broker.close()
+
+
+@pytest.fixture
+def own_server():
+    """Start a Redis of one's own, with lines of its configuration: `own_server(maxmemory="2mb")`."""
+    if settings.REDIS_URL is None:
+        pytest.skip("needs Redis")
+    from tests.servers import Redis
+
+    servers = []
+
+    def start(**options):
+        servers.append(Redis(**options))
+        servers[-1].start()
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.stop()
+
+
+@pytest.fixture
+def broker_on():
+    """Make a broker on a server: `broker_on(server.url)`."""
+    from mainspring.brokers.redis import RedisBroker
+
+    brokers = []
+
+    def make(url, clock=None):
+        brokers.append(RedisBroker("default", url, "mainspring:default", clock or FrozenClock()))
+        return brokers[-1]
+
+    yield make
+    for broker in brokers:
+        broker.close()

@@ -1,0 +1,49 @@
+"""The keys of an alias: few, known before, in one hash slot, and apart from those of others."""
+
+import re
+
+from mainspring.brokers.base import WorkerInfo
+from mainspring.brokers.redis.keys import Keys
+from tests.contract import jobs
+
+
+def test_all_keys_share_a_tag_and_are_known_before(broker, redis):
+    """Whatever was done, in however many queues."""
+    jobs.finished(broker, 3, queue_name="mail")
+    jobs.crashed(broker)
+    jobs.claimed(broker)
+    jobs.pushed(broker)
+    jobs.pushed(broker, run_after=broker.clock.moment() + 60_000_000)
+    broker.beat([WorkerInfo("w1")])
+    broker.adopt("here")
+    broker.answer(broker.ask("w1", "stack", "x"), "text")
+
+    found = {key.decode() for key in redis.keys("*")}
+    assert found == set(Keys.of("mainspring:default")) - {Keys.of("mainspring:default").waiters}
+    assert {re.match(r"\{(.*)\}:", key)[1] for key in found} == {"mainspring:default"}
+
+
+def test_prefixes_keep_projects_apart(broker, broker_on, redis):
+    """Two of them can share a Redis."""
+    from django.conf import settings
+
+    from mainspring.brokers.redis import RedisBroker
+
+    other = RedisBroker("default", settings.REDIS_URL, "elsewhere", broker.clock)
+    (job,) = jobs.pushed(broker)
+
+    assert other.search() == []
+    assert other.claim("w1", None, 10) == []
+    assert broker.get(job.id) == job
+
+
+def test_a_deleted_job_leaves_nothing(broker, redis):
+    """Not in any of the sorted sets either."""
+    broker.delete(jobs.ids(jobs.finished(broker, 5)))
+    (cancelled,) = broker.cancel(jobs.ids(jobs.pushed(broker)))
+    (later,) = broker.cancel(jobs.ids(jobs.pushed(broker, run_after=broker.clock.moment() + 60_000_000)))
+    broker.clock.travel(10)
+    assert broker.prune(["cancelled"], broker.clock.moment(), 10) == 2
+
+    assert broker.get(cancelled.id) is broker.get(later.id) is None
+    assert redis.keys("*") == []

@@ -1,0 +1,60 @@
+"""A server whose memory is full: whoever enqueues is told, what is stored already runs to its end."""
+
+import pytest
+
+from mainspring.brokers.base import WorkerInfo
+from mainspring.exceptions import BrokerUnavailable
+from mainspring.job import State
+from tests.contract import jobs
+
+LIMIT = 8_000_000  # bytes
+
+
+@pytest.fixture
+def full(redis, broker):
+    """Fill the memory with jobs, until no more is taken; returns those that were stored."""
+    stored = []
+    redis.config_set("maxmemory", LIMIT)
+    try:
+        with pytest.raises(BrokerUnavailable, match=r"its memory is full: raise maxmemory.*It said: .*OOM"):
+            for _ in range(10_000):
+                stored += jobs.pushed(broker, 10, arguments='"' + "x" * 5000 + '"')
+        yield stored
+    finally:
+        redis.config_set("maxmemory", 0)
+
+
+def test_what_is_stored_runs_and_is_kept(full, broker):
+    """A claim, a beat, an outcome and a retry need no room of their own."""
+    broker.beat([WorkerInfo("w1")])
+    claimed = broker.claim("w1", None, 100)
+    ended = [jobs.succeeded(broker, job) for job in claimed[:50]]
+    again = [jobs.retried(broker, job, delay=60) for job in claimed[50:]]
+
+    assert len(claimed) == 100
+    assert broker.settle([*ended, *again]) == jobs.ids(claimed)
+    assert {broker.get(job.id).state for job in again} == {State.DEFERRED}
+    broker.clock.travel(61)
+    assert broker.promote(100) is None
+    assert len(broker.cancel(jobs.ids(again))) == 50
+
+
+def test_nothing_is_stored_by_half(full, broker):
+    """Of a push that is refused, neither one job nor some."""
+    before = {count.number for count in broker.counts(0)}
+    new = [jobs.new(broker, arguments='"' + "x" * 5000 + '"') for _ in range(100)]
+    with pytest.raises(BrokerUnavailable):
+        broker.push(new)
+
+    assert {count.number for count in broker.counts(0)} == before == {len(full)}
+    assert [broker.get(job.id) for job in new] == [None] * 100
+
+
+def test_room_is_made_by_pruning(full, broker):
+    """Then jobs are taken again."""
+    claimed = broker.claim("w1", None, 500)
+    broker.settle([jobs.succeeded(broker, job) for job in claimed])
+    broker.clock.travel(10)
+    assert broker.prune([State.SUCCEEDED], broker.clock.moment(), 500) == 500
+
+    jobs.pushed(broker, 10)
