@@ -45,6 +45,23 @@ def redis():
 
 
 @pytest.fixture
+def own_server():
+    """Start a Redis of one's own, with lines of its configuration: `own_server(maxmemory="2mb")`."""
+    if settings.REDIS_URL is None:
+        pytest.skip("needs Redis")
+    started = []
+
+    def start(**options):
+        started.append(servers.Redis(**options))
+        started[-1].start()
+        return started[-1]
+
+    yield start
+    for server in started:
+        server.stop()
+
+
+@pytest.fixture
 def server():
     """The server of the store under test, to be stopped, restarted or killed; it runs again after the test."""
     server = servers.running(settings.STORE)

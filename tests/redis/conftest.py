@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import pytest
-from django.conf import settings
 
 from tests.contract.brokers import new_broker
 from tests.contract.clocks import FrozenClock
@@ -22,25 +21,6 @@ def broker(redis):
     broker = new_broker(FrozenClock())
     yield broker
     broker.close()
-
-
-@pytest.fixture
-def own_server():
-    """Start a Redis of one's own, with lines of its configuration: `own_server(maxmemory="2mb")`."""
-    if settings.REDIS_URL is None:
-        pytest.skip("needs Redis")
-    from tests.servers import Redis
-
-    servers = []
-
-    def start(**options):
-        servers.append(Redis(**options))
-        servers[-1].start()
-        return servers[-1]
-
-    yield start
-    for server in servers:
-        server.stop()
 
 
 @pytest.fixture
