@@ -37,9 +37,7 @@ def django_db_setup(django_db_setup):
 @pytest.fixture(autouse=settings.REDIS_URL is not None)
 def redis():
     """A client of the Redis under test, which is empty before each test, as a database is."""
-    from redis import Redis
-
-    with Redis.from_url(settings.REDIS_URL, protocol=2) as client:
+    with servers.redis_client(settings.REDIS_URL) as client:
         client.flushall()
         yield client
 

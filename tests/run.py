@@ -72,6 +72,15 @@ def mariadb():
     return pytest(sys.executable, "mariadb")
 
 
+def redis():
+    return pytest(sys.executable, "redis")
+
+
+def cluster():
+    """Redis shared by three masters: what the contract says, and one real worker."""
+    return pytest(sys.executable, "redis-cluster", "tests/contract", "tests/processes/test_redis_cluster.py")
+
+
 def django60():
     return pytest_in("django60")
 
@@ -98,7 +107,12 @@ def wheel():
 
 SECTIONS = {
     section.__name__: section
-    for section in (lint, types, migrations, sqlite, postgresql, mariadb, django60, django52, demo, wheel)
+    for section in (
+        *(lint, types, migrations),
+        *(sqlite, postgresql, mariadb, redis, cluster),
+        *(django60, django52),
+        *(demo, wheel),
+    )
 }
 GROUPS = {"compat": ["django60", "django52"]}
 

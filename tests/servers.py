@@ -398,6 +398,39 @@ class Redis(Server):
         return redis.ConnectionError
 
 
+class RedisCluster:
+    """Three masters without replicas that share the hash slots; `url` leads to the first."""
+
+    SLOTS = 16384
+
+    def __init__(self):
+        self.nodes = [Redis(**{"cluster-enabled": "yes", "cluster-node-timeout": 2000}) for _ in range(3)]
+
+    @property
+    def url(self):
+        return self.nodes[0].url
+
+    def start(self):
+        clients = []
+        for number, node in enumerate(self.nodes):
+            node.start()
+            clients.append(node.connect())
+            share = range(number * self.SLOTS // 3, (number + 1) * self.SLOTS // 3)
+            clients[-1].execute_command("CLUSTER ADDSLOTS", *share)
+            clients[0].execute_command("CLUSTER MEET", "127.0.0.1", node.port)
+        deadline = time.monotonic() + START_SECONDS
+        while not all(self._is_whole(client) for client in clients):
+            if time.monotonic() > deadline:
+                raise self.nodes[0].failure("the cluster did not come together")
+            time.sleep(0.05)
+        for client in clients:
+            client.close()
+
+    def _is_whole(self, client):
+        facts = client.execute_command("CLUSTER INFO")
+        return facts["cluster_state"] == "ok" and facts["cluster_known_nodes"] == "3"
+
+
 def sqlite_settings(name="mainspring"):
     """The entry of `DATABASES` for a file, not for memory: other processes must be able to open it."""
     return {
@@ -432,12 +465,31 @@ def redis():
     return server
 
 
-def redis_url():
-    """Where this run's Redis is, which child processes find too. Raise ServerMissing."""
+@functools.cache
+def redis_cluster():
+    """The Cluster of this test run, started at the first call."""
+    cluster = RedisCluster()
+    cluster.start()
+    return cluster
+
+
+def redis_url(store):
+    """Where this run's Redis or Cluster is, which child processes find too. Raise ServerMissing."""
     xdist_worker = os.environ.get("PYTEST_XDIST_WORKER", "")
     if REDIS_ENVIRONMENT not in os.environ or os.environ.get(OWNER, "") != xdist_worker:
-        os.environ[REDIS_ENVIRONMENT] = redis().url
+        os.environ[REDIS_ENVIRONMENT] = (redis_cluster if store == "redis-cluster" else redis)().url
     return os.environ[REDIS_ENVIRONMENT]
+
+
+def redis_client(url):
+    """A client of the Redis or the Cluster at this URL, for the administrator."""
+    import redis
+
+    client = redis.Redis.from_url(url, protocol=2)
+    if client.info("cluster")["cluster_enabled"]:
+        client.close()
+        return redis.RedisCluster.from_url(url, protocol=2)
+    return client
 
 
 SETTINGS = {

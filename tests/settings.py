@@ -1,4 +1,4 @@
-"""The settings of the tests; MAINSPRING_TEST_DB is sqlite (the default), postgresql, mariadb or redis."""
+"""The settings of the tests; MAINSPRING_TEST_DB is sqlite, postgresql, mariadb, redis or redis-cluster."""
 
 import os
 from typing import Any
@@ -11,12 +11,14 @@ from tests.processes import statements
 wall_clock.follow_file()
 
 # Where the jobs of the backend under test are, and in which database the project's own rows are.
-STORE = os.environ.get("MAINSPRING_TEST_DB", "sqlite")
+STORE, _, CLUSTER = os.environ.get("MAINSPRING_TEST_DB", "sqlite").partition("-")
 DATABASE = "sqlite" if STORE == "redis" else STORE
 
 # pytest-django reads the settings before any conftest, so that the server is started here.
 try:
-    REDIS_URL = servers.redis_url() if STORE == "redis" else None  # first: it asks whose the environment is
+    REDIS_URL = (
+        servers.redis_url(os.environ["MAINSPRING_TEST_DB"]) if STORE == "redis" else None
+    )  # first: it asks whose the environment is
     DATABASES = servers.databases(DATABASE)
     MISSING = None
 except servers.ServerMissing as error:

@@ -3,6 +3,8 @@
 from django.conf import settings
 from django.db import connections
 
+from tests import servers
+
 
 def names(using):
     """Return the names of Mainspring's tables."""
@@ -20,7 +22,5 @@ def empty_store():
     """Delete every job in the store under test."""
     if settings.STORE != "redis":
         return empty("default")
-    from redis import Redis
-
-    with Redis.from_url(settings.REDIS_URL, protocol=2) as client:
+    with servers.redis_client(settings.REDIS_URL) as client:
         client.flushall()

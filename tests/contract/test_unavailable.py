@@ -41,6 +41,7 @@ VERBS = {
     "wait_for": lambda broker, job: broker.wait_for(job.id, 0.01),
     "check": lambda broker, job: broker.check(),
 }
+on_one_server = pytest.mark.skipif(bool(settings.CLUSTER), reason="ends connections of one server")
 verbs = pytest.mark.parametrize("verb", VERBS.values(), ids=VERBS)
 
 
@@ -132,6 +133,7 @@ def test_in_order(broker):
     broker.check()
 
 
+@on_one_server
 @verbs
 def test_works_again(stored_broker, verb):
     """A connection that was lost costs at most one error: what is asked again works."""
@@ -163,6 +165,7 @@ def test_lost_at_the_end_of_a_transaction(database_broker, monkeypatch):
     assert len(database_broker.search()) == 2
 
 
+@on_one_server
 @pytest.mark.skipif(settings.STORE == "sqlite", reason="SQLite has no server that could end a connection")
 def test_listener_lost(stored_broker):
     """A listener whose connection was lost says so instead of falling silent."""
@@ -173,6 +176,7 @@ def test_listener_lost(stored_broker):
             hears(listener)
 
 
+@on_one_server
 def test_lost_while_others_work(stored_broker):
     """A connection that one thread loses is no matter to the others."""
     jobs.pushed(stored_broker)

@@ -117,7 +117,7 @@ def test_without_persistence_all_is_lost_and_workers_go_on(own_server, use, star
     assert end_of(tasks.add.enqueue(1, 2), broker).result == "3"
     worker.wait_for_line("is dropped")
     assert broker.get(running.id) is None
-    wait_until(lambda: [info.facts["queues"] for info in broker.workers()] == [["default"]])
+    wait_until(lambda: len(broker.workers()) == 1)
 
 
 def test_a_replica_takes_over_with_an_older_state(own_server, use, start_worker):

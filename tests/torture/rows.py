@@ -7,6 +7,7 @@ from django.conf import settings
 
 from mainspring.brokers.base import Broker
 from mainspring.models import Finished, Job
+from tests import servers
 
 
 def stored(broker: Broker) -> list[Any]:
@@ -18,9 +19,7 @@ def stored(broker: Broker) -> list[Any]:
 
 def clear() -> None:
     if settings.STORE == "redis":
-        from redis import Redis
-
-        with Redis.from_url(settings.REDIS_URL) as client:
+        with servers.redis_client(settings.REDIS_URL) as client:
             client.flushall()
     for model in (Job, Finished):
         model.objects.all().delete()
