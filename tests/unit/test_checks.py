@@ -8,12 +8,15 @@ from django.core.checks import run_checks
 from django.db import connections
 
 from mainspring import checks
-from mainspring.checks import check_backend, check_databases
+from mainspring.checks import check_backend, check_databases, check_stores
 from mainspring.compat import task_backends
+from tests.stores import only_redis
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "checks.md"
 DATABASE = "mainspring.backends.DatabaseBackend"
 MEMORY = "mainspring.backends.MemoryBackend"
+REDIS = "mainspring.backends.RedisBackend"
+URL = "redis://localhost:6379/0"
 
 
 @pytest.fixture
@@ -212,6 +215,92 @@ def test_a_database_in_memory_needs_no_advice(sqlite, monkeypatch, settings):
     monkeypatch.setattr(connections["default"], "is_in_memory_db", lambda: True)
 
     assert check_backend("default", settings.TASKS["default"]) == []
+
+
+# Redis.
+
+
+def test_a_redis_without_an_address_is_an_error(found):
+    """Memory would be a silent loss."""
+    assert found(BACKEND=REDIS) == [("mainspring.E006", "TASKS['default'] OPTIONS['url'] must say where Redis is.")]
+
+
+@pytest.mark.parametrize("url", ["localhost:6379", "http://localhost", 6379, ""])
+def test_an_address_of_something_else_is_refused(found, url):
+    ((id, message),) = found({"url": url}, BACKEND=REDIS)
+
+    assert id == "mainspring.E001"
+    assert "expected a URL that begins with redis://, rediss:// or unix://, or None, got" in message
+
+
+def test_a_missing_client_is_an_error(found, monkeypatch):
+    monkeypatch.setattr(checks, "find_spec", lambda name: None)
+
+    assert [id for id, _ in found({"url": URL}, BACKEND=REDIS)] == ["mainspring.E007"]
+
+
+@pytest.mark.parametrize("option", [{"url": "redis://localhost"}, {"prefix": "shop"}])
+def test_options_of_redis_are_of_no_use_elsewhere(found, option):
+    ((id, message),) = found(option)
+
+    assert id == "mainspring.W005"
+    assert "is read by nobody: this backend keeps no jobs on Redis" in message
+
+
+@pytest.mark.parametrize("prefix", ["{shop}", "a b", "", "x" * 101, 5])
+def test_a_prefix_that_would_break_keys_is_refused(found, prefix):
+    assert [id for id, _ in found({"url": URL, "prefix": prefix}, BACKEND=REDIS)] == ["mainspring.E001"]
+
+
+def test_two_aliases_in_one_place_of_redis_share_no_queues(found):
+    """The alias is part of the keys, unless somebody gives both the same prefix."""
+    second = {"BACKEND": REDIS, "OPTIONS": {"url": URL}}
+    assert found({"url": URL}, BACKEND=REDIS, others={"second": second}) == []
+
+    same = {"url": URL, "prefix": "shop"}
+    ids = [id for id, _ in found(same, BACKEND=REDIS, others={"second": second | {"OPTIONS": same}})]
+    assert "mainspring.E004" in ids
+
+
+def test_on_commit_false_says_what_it_can_do(found):
+    ((id, message),) = found({"on_commit": False})
+
+    assert id == "mainspring.W003"
+    assert "runs even if that never comes" in message
+
+
+def test_a_store_that_does_not_answer_is_named(settings):
+    """Once it is asked what its settings put at risk."""
+    settings.TASKS = {"default": {"BACKEND": REDIS, "OPTIONS": {"url": "redis://:secret@127.0.0.1:1"}}}
+    (message,) = check_stores()
+
+    assert message.id == "mainspring.W007"
+    assert "redis://127.0.0.1:1" in message.msg
+    assert "secret" not in message.msg
+
+
+@only_redis
+@pytest.mark.parametrize("policy", ["allkeys-lru", "allkeys-random", "volatile-lru", "noeviction"])
+def test_an_eviction_policy_is_named_with_what_it_risks(redis, policy):
+    redis.config_set("maxmemory-policy", policy)
+    found = check_stores()
+    redis.config_set("maxmemory-policy", "noeviction")
+
+    named = [
+        message for message in found if f"(maxmemory-policy {policy})" in message.msg and "all jobs" in message.msg
+    ]
+    assert len(named) == len(found) == policy.startswith("allkeys")
+
+
+@only_redis
+def test_missing_persistence_is_named_with_what_it_risks(own_server, settings):
+    server = own_server(appendonly="no")
+    settings.TASKS = {"default": {"BACKEND": REDIS, "OPTIONS": {"url": server.url}}}
+    (message,) = check_stores()
+
+    assert message.id == "mainspring.W006"
+    assert "has no append-only file: when it ends" in message.msg
+    assert "appendonly yes" in message.hint
 
 
 # What the database says.

@@ -133,7 +133,7 @@ def test_a_word_like_none_of_them_gets_the_list():
         ("threads", True, "a whole number from 0 to 256, got True"),
         ("threads", 4.0, "a whole number from 0 to 256, got 4.0"),
         ("max_attempts", 0, "a whole number from 1 to 1,000,000, got 0"),
-        ("on_commit", 1, "True or False, got 1"),
+        ("on_commit", 1, "True or False, or None, got 1"),
         ("database", "nowhere", "the name of one of DATABASES, or None, got 'nowhere'"),
         ("rescue_after", 4, f"{DURATION}, from 5s to 1h, got 4"),
         ("rescue_after", "soon", f"{DURATION}, from 5s to 1h, got 'soon'"),
