@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from redis import Redis, RedisCluster
 from redis.backoff import NoBackoff
-from redis.exceptions import NoScriptError, RedisError
+from redis.exceptions import NoPermissionError, NoScriptError, RedisError
 from redis.retry import Retry
 
 from mainspring import forks
@@ -101,11 +101,11 @@ class Client:
         redis = Redis.from_url(self._url, **self._settings)
         try:
             is_cluster = redis.info("cluster").get("cluster_enabled") == 1
-        except RedisError as error:
-            if not str(error).startswith("NOPERM"):
-                redis.close()
-                raise
-            is_cluster = False  # nobody may ask
+        except NoPermissionError:
+            is_cluster = False
+        except RedisError:
+            redis.close()
+            raise
         if not is_cluster:
             return redis
         redis.close()

@@ -5,19 +5,26 @@ from contextlib import contextmanager
 
 from redis import exceptions
 
-from mainspring.exceptions import BrokerRefused, BrokerUnavailable, MainspringError
+from mainspring.exceptions import BrokerRefused, BrokerUnavailable
 
-# What the server says first, and what can be done about it.
-WAYS_OUT = {
-    "OOM": "its memory is full: raise maxmemory, or let workers and `manage.py mainspring prune` make room. Jobs that"
-    " are stored already still run.",
-    "MISCONF": "it cannot write its snapshot or log to the disk, so it takes no writes; see its log.",
-    "READONLY": "it is a replica; the URL must lead to the primary.",
-    "NOAUTH": 'it wants a password: "redis://user:password@host:6379/0".',
-    "WRONGPASS": "the user or the password in the URL is wrong.",
-    "NOPERM": "its user may not do this; docs/reference/redis.md lists the rights that are needed.",
-    "WRONGTYPE": "a key of Mainspring's holds something else; is its prefix used by another program?",
-}
+FULL = (
+    "its memory is full: raise maxmemory, or let workers and `manage.py mainspring prune` make room. What is stored"
+    " still runs."
+)
+FORBIDDEN = "its user may not do this; docs/reference/redis.md lists the rights that are needed."
+REPLICA = "it is a replica; the URL must lead to the primary."
+# By the class that the client makes of an error and, as one inside a script has none of its own, by words in its text.
+WAYS_OUT: tuple[tuple[type[Exception], str, str], ...] = (
+    (exceptions.AuthenticationError, "", "it wants another user or password: redis://user:password@host:6379/0."),
+    (exceptions.NoPermissionError, "", FORBIDDEN),
+    (exceptions.ReadOnlyError, "", REPLICA),
+    (exceptions.ResponseError, "'maxmemory'", FULL),
+    (exceptions.ResponseError, "NOPERM", FORBIDDEN),
+    (exceptions.ResponseError, "can't run this command", FORBIDDEN),  # Redis 6
+    (exceptions.ResponseError, "READONLY", REPLICA),
+    (exceptions.ResponseError, "MISCONF", "it cannot write to its disk and takes no writes; its log says why."),
+    (exceptions.ResponseError, "WRONGTYPE", "a key holds something else; is its prefix used by another program?"),
+)
 
 
 @contextmanager
@@ -28,12 +35,12 @@ def translated(place: str) -> Iterator[None]:
     except (exceptions.DataError, UnicodeError) as error:
         raise BrokerRefused(f"{place} cannot take a value: {error}") from error
     except (exceptions.RedisError, OSError) as error:
-        raise _unavailable(place, error) from error
+        raise BrokerUnavailable(_told(place, error)) from error
 
 
-def _unavailable(place: str, error: Exception) -> MainspringError:
-    text = str(error)
-    for word, way_out in WAYS_OUT.items():
-        if text.startswith(word) or f" {word} " in text or (word == "OOM" and "'maxmemory'" in text):
-            return BrokerUnavailable(f"{place}: {way_out} It said: {text}")
-    return BrokerUnavailable(f"{place}: {text or type(error).__name__}")
+def _told(place: str, error: Exception) -> str:
+    text = str(error) or type(error).__name__
+    for kind, words, way_out in WAYS_OUT:
+        if isinstance(error, kind) and words in text:
+            return f"{place}: {way_out} It said: {text}"
+    return f"{place}: {text}"
