@@ -1,5 +1,6 @@
 """The way to one Redis, Valkey or Cluster: connections, and scripts that a server may have forgotten."""
 
+import socket
 import threading
 import weakref
 from typing import Any
@@ -17,6 +18,14 @@ from mainspring.brokers.redis.scripts import Script
 
 CONNECT_TIMEOUT = 5.0  # seconds
 ANSWER_TIMEOUT = 10.0  # a server that writes its data to the disk can be silent for seconds
+# A listener asks for nothing, so that only these probes tell when its line has been cut without a word.
+_PROBES = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
+_KEEP_ALIVE = {
+    "socket_keepalive": True,
+    "socket_keepalive_options": {
+        getattr(socket, name): value for name, value in _PROBES.items() if hasattr(socket, name)
+    },
+}
 
 
 class Client:
@@ -32,13 +41,13 @@ class Client:
         self.keys = keys
         self._url = url
         self._settings: dict[str, Any] = {
-            "socket_connect_timeout": CONNECT_TIMEOUT,
             "socket_timeout": ANSWER_TIMEOUT,
-            "socket_keepalive": True,
             "protocol": 2,
             "retry": Retry(NoBackoff(), 0),
             "redis_connect_func": _on_connect,
         }
+        if not url.startswith("unix://"):
+            self._settings |= {"socket_connect_timeout": CONNECT_TIMEOUT} | _KEEP_ALIVE
         self._connecting = threading.Lock()
         self._redis: Redis | RedisCluster | None = None
 
@@ -71,7 +80,7 @@ class Client:
 
     def limit_waits(self, seconds: float) -> None:
         """Wait no longer than this for a connection or an answer."""
-        self._settings |= {"socket_connect_timeout": seconds, "socket_timeout": seconds}
+        self._settings |= {name: seconds for name in self._settings if name.endswith("timeout")}
         self.close()
 
     def close(self) -> None:
