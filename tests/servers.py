@@ -366,12 +366,14 @@ class Redis(Server):
 
     vendor = "redis"
     first_sql = []
+    BUS = 10_000  # how much higher the port is on which nodes of a Cluster speak
 
     def __init__(self, **options):
         self.binary = redis_binary()
         # What a killed server has written it has again, as the system outlives it.
         self.options = {"appendonly": "yes", "appendfsync": "everysec", "save": '""'} | options
         super().__init__()
+        self.port = free_port(and_also=self.BUS)
 
     @property
     def url(self):
@@ -564,18 +566,23 @@ def pgbouncer_binary():
     return found
 
 
-def free_port():
+def free_port(*, and_also=0):
     # Below the range from which the system takes ports for outgoing connections: while a server is down for a
     # restart, nobody else is given its port.
     while True:
         port = random.randint(20000, 32000)
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
+        if _is_free(port) and _is_free(port + and_also):
             return port
+
+
+def _is_free(port):
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
 
 
 @functools.cache

@@ -33,7 +33,7 @@ from mainspring.compat import (
     task_backends,
     task_enqueued,
 )
-from mainspring.conf import Options, did_you_mean, options_for
+from mainspring.conf import Options, did_you_mean, options_for, prefix_for
 from mainspring.exceptions import InvalidArguments
 from mainspring.job import Job
 from mainspring.kinds import LONGEST_QUEUE_NAME
@@ -235,7 +235,7 @@ def _redis_broker(alias: str) -> Broker:
             f"TASKS[{alias!r}] keeps its jobs on Redis, whose client is missing ({error})."
             " Run `pip install 'django-mainspring[redis]'`."
         ) from error
-    return RedisBroker(alias, options.url, options.prefix or f"mainspring:{alias}")
+    return RedisBroker(alias, options.url, prefix_for(alias, options))
 
 
 _brokers: dict[str, Broker] = {}

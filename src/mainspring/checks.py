@@ -14,7 +14,7 @@ from django.db import connections
 from mainspring import kinds
 from mainspring.brokers.database.tables import FINISHED, INSTALLATION, JOB, OUTBOX, QUESTION, WAITER, WORKER
 from mainspring.compat import task_backends
-from mainspring.conf import OPTIONS, did_you_mean, parse, problems_of
+from mainspring.conf import OPTIONS, did_you_mean, parse, prefix_for, problems_of
 from mainspring.exceptions import BrokerUnavailable
 from mainspring.worker.plan import Plan
 
@@ -275,9 +275,10 @@ def _place_of(alias: str) -> tuple[str, ...] | None:
     if database is not None:
         place = connections[database].settings_dict
         return tuple(str(place[key]) for key in ("ENGINE", "HOST", "PORT", "NAME"))
-    if problems_of(alias, settings.TASKS[alias]) or (url := parse(alias, settings.TASKS[alias]).url) is None:
+    if problems_of(alias, settings.TASKS[alias]):
         return None
-    return url, parse(alias, settings.TASKS[alias]).prefix or alias
+    options = parse(alias, settings.TASKS[alias])
+    return None if options.url is None else (options.url, prefix_for(alias, options))
 
 
 def _aliases_before(alias: str) -> list[str]:

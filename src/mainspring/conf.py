@@ -85,6 +85,11 @@ def options_for(alias: str) -> Options:
     return parse(alias, tasks[alias])
 
 
+def prefix_for(alias: str, options: Options) -> str:
+    """Return how the keys of an alias begin in Redis."""
+    return options.prefix or f"mainspring:{alias}"
+
+
 def check_value(name: str, value: object) -> Any:
     """Return a value of the option `name` as Options holds it, or raise InvalidOptions: "expected ..., got ..."."""
     return read_as(OPTIONS[name].kind, value)

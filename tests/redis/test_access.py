@@ -86,6 +86,20 @@ def test_a_right_that_is_missing_is_named_with_the_page(user, broker_on):
         jobs.pushed(broker)
 
 
+def test_without_channels_jobs_are_stored_whole_and_workers_say_so(user, broker_on, redis):
+    """Redis does not undo what a script has done before it fails."""
+    url = user(*documented_rights())
+    redis.execute_command("ACL SETUSER", "shop", "resetchannels")
+    broker = broker_on(url)
+
+    first, second = jobs.claimed(broker, 2)
+    assert broker.settle([jobs.retried(broker, first), jobs.succeeded(broker, second)]) == {first.id, second.id}
+    with pytest.raises(BrokerUnavailable, match="its user may not do this"):
+        broker.listen()
+    with pytest.raises(BrokerUnavailable, match="its user may not do this"):
+        broker.check()
+
+
 @pytest.mark.parametrize("credentials", ["shop:wrong@", "nobody:geheim@"])
 def test_a_wrong_password_is_named_and_not_shown(user, broker_on, credentials):
     url = user("+@all").replace("shop:geheim@", credentials)

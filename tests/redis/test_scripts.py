@@ -37,3 +37,28 @@ def test_to_look_in_vain_costs_one_round_trip_whatever_waits(broker, redis):
 
     assert broker.claim("w1", None, 10, ["app.tasks.unknown"]) == []
     assert (calls(redis)["evalsha"], calls(redis)["zrangebylex"]) == (1, 2)
+
+
+def test_lines_are_merged_by_their_bytes_whatever_the_locale(own_server, broker_on, monkeypatch):
+    """Lua compares texts as the server's locale does: in Danish 'aa' comes behind 'f'."""
+    monkeypatch.setenv("LC_ALL", "da_DK.UTF-8")  # where it is not installed the test shows less
+    broker = broker_on(own_server().url)
+    names = [f"app.tasks.t{number}" for number in range(5)]
+    pushed = [jobs.new(broker, task_path=names[number % 5], priority=number % 7) for number in range(300)]
+    broker.push(pushed)
+
+    claimed = [job for _ in range(30) for job in broker.claim("w1", None, 10)]
+    assert [job.rank for job in claimed] == sorted(job.rank for job in pushed)
+    pages, last = [], None
+    while page := broker.search(limit=17, before_id=last):
+        pages += page
+        last = page[-1].id
+    assert [job.id for job in pages] == sorted((job.id for job in pushed), reverse=True)
+
+
+def test_many_jobs_are_cancelled_and_deleted_in_slices(broker):
+    """One command takes a million values."""
+    pushed = jobs.pushed(broker, 5_000)
+
+    assert len(broker.cancel(jobs.ids(pushed))) == 5_000
+    assert broker.delete(jobs.ids(pushed)) == 5_000

@@ -3,6 +3,8 @@
 import math
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 # A process wakes workers at most once per WAKE_EVERY seconds, so a job pushed just after a wake-up announces itself
 # to nobody. That is safe because whoever was woken, or has just begun to listen, looks once more later.
@@ -24,6 +26,16 @@ class Calls:
             return False
         self._called_at = now
         return True
+
+    @contextmanager
+    def made_if(self, call: bool) -> Iterator[bool]:
+        """Say whether the block is to call, if that is asked for at all; a block that fails has not called."""
+        before, is_due = self._called_at, call and self.are_due()
+        try:
+            yield is_due
+        except BaseException:
+            self._called_at = before
+            raise
 
 
 class WakeListener(ABC):

@@ -5,7 +5,8 @@ import time
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
-from typing import Any
+from itertools import islice
+from typing import Any, TypeVar
 
 from mainspring import job as machine
 from mainspring.brokers.base import Broker, Count, Listener, Pulse, Question, Risk, WorkerInfo
@@ -15,6 +16,7 @@ from mainspring.brokers.redis.client import Client
 from mainspring.brokers.redis.keys import Keys, end_channel, wake_channel
 from mainspring.brokers.redis.listeners import RedisListener, wait_for_end
 from mainspring.brokers.redis.records import (
+    EXACT,
     SEPARATOR,
     claim_text,
     decode,
@@ -25,10 +27,13 @@ from mainspring.brokers.redis.records import (
     worker_of,
 )
 from mainspring.brokers.redis.risks import risks
+from mainspring.brokers.redis.scripts import Script
 from mainspring.brokers.store_time import StoreTime
 from mainspring.clock import SECOND, Clock
 from mainspring.exceptions import BrokerRefused, BrokerUnavailable
 from mainspring.job import ENDS, IDLE, LIVE, Job, State
+
+T = TypeVar("T")
 
 SOON = 15 * SECOND  # a job that falls due later than this finds workers that have looked meanwhile
 MOST_AT_ONCE = 150_000  # jobs of one push; Redis takes a million values in one command
@@ -45,7 +50,7 @@ class RedisBroker(Broker):
         self._wake_channel = wake_channel(prefix)
         self._end_channel = end_channel(prefix, "")
         self._client = Client(alias, url, self._keys)
-        self._time = StoreTime(self.clock, lambda: _moment(self._client.command("TIME")))
+        self._time = StoreTime(self.clock, lambda: _moment(self._client.run(scripts.TIME)))
         self._calls = Calls()
 
     def now(self) -> int:
@@ -58,17 +63,22 @@ class RedisBroker(Broker):
             raise BrokerRefused(f"{len(jobs)} jobs at once; Redis takes up to {MOST_AT_ONCE}. Nothing was stored.")
         if not once and len({job.id for job in jobs}) < len(jobs):
             raise BrokerRefused("Two of these jobs have the same id; nothing was stored.")
-        call = any(self._is_soon(job) for job in jobs)
         values = [value for job in jobs for value in (job.id, encode(job), line_of(job), *place_of(job))]
-        taken = self._client.run(scripts.PUSH, "1" if once else "", self._call_if(call), *values)
+        call = any(self._is_soon(job) for job in jobs)
+        taken = self._run_and_call(call, scripts.PUSH, "1" if once else "", *values)
         if taken is not None:
             raise BrokerRefused(f"There is a job with the id {taken.decode()} already; nothing was stored.")
 
     def _is_soon(self, job: Job) -> bool:
         return job.due_at is None or job.due_at < self.clock.moment() + SOON
 
-    def _call_if(self, call: bool) -> str:
-        return self._wake_channel if call and self._calls.are_due() else ""
+    def _run_and_call(self, call: bool, script: Script, *values: Any) -> Any:
+        """Return what a script returns that may put jobs in line; with `call` tell workers, once these can be seen."""
+        with self._calls.made_if(call) as is_due:
+            answer = self._client.run(script, self._wake_channel if is_due else "", *values)
+        if call and not is_due:
+            self.wake()  # whoever was called before may have looked while this was on its way
+        return answer
 
     def claim(
         self,
@@ -93,11 +103,11 @@ class RedisBroker(Broker):
     def settle(self, jobs: Sequence[Job]) -> set[str]:
         if not jobs:
             return set()
-        call = self._call_if(any(job.state == State.READY for job in jobs))
         values = [
             value for job in jobs for value in (job.id, str(job.token), encode(job), line_of(job), *place_of(job))
         ]
-        refused = {id.decode() for id in self._client.run(scripts.SETTLE, call, self._end_channel, *values)}
+        call = any(job.state == State.READY for job in jobs)
+        refused = {id.decode() for id in self._run_and_call(call, scripts.SETTLE, self._end_channel, *values)}
         accepted = {job.id for job in jobs if job.id not in refused}
         if refused:
             stored = {job.id: job for _, job in self._read(refused)}
@@ -106,10 +116,8 @@ class RedisBroker(Broker):
         return accepted
 
     def held_by(self, worker_ids: Collection[str], limit: int) -> list[Job]:
-        ids: list[str] = []
-        for id, worker_id in self._claims():
-            if worker_id in worker_ids and len(ids) < limit:
-                ids.append(id)
+        mine = (id for id, worker_id in self._claims() if worker_id in worker_ids)
+        ids = list(islice(mine, limit))
         return [job for _, job in self._read(ids) if job.state == State.RUNNING and job.worker_id in worker_ids]
 
     def holders(self) -> set[str]:
@@ -148,16 +156,16 @@ class RedisBroker(Broker):
 
     def _move(self, moves: Iterable[tuple[bytes, Job, Job]]) -> set[str]:
         """Make jobs that nobody runs what they shall be, where their record is as it was; return whose was."""
-        moves = list(moves)
-        if not moves:
-            return set()
-        call = self._call_if(any(new.state == State.READY for _, _, new in moves))
-        values = [
-            value
-            for record, old, new in moves
-            for value in (old.id, line_of(old), record, *place_of(old), encode(new), *place_of(new))
-        ]
-        return {id.decode() for id in self._client.run(scripts.MOVE, call, self._end_channel, *values)}
+        moved: set[str] = set()
+        for some in _slices(list(moves), SLICE):
+            values = [
+                value
+                for record, old, new in some
+                for value in (old.id, line_of(old), record, *place_of(old), encode(new), *place_of(new))
+            ]
+            call = any(new.state == State.READY for _, _, new in some)
+            moved |= {id.decode() for id in self._run_and_call(call, scripts.MOVE, self._end_channel, *values)}
+        return moved
 
     def get(self, id: str) -> Job | None:
         return next((job for _, job in self._read([id])), None)
@@ -197,11 +205,10 @@ class RedisBroker(Broker):
         for line, number in _pairs(numbers):
             state, queue_name, _ = line.decode(errors="replace").split(SEPARATOR, 2)
             counted[queue_name, state] += number
-        oldest: dict[tuple[str, str], int] = {}
-        for name, since in _pairs(waiting):
-            key = name.decode(errors="replace"), str(State.READY)
-            oldest[key] = min(oldest.get(key, MOST**2), int(since, 16))
-        return [Count(*key, number, oldest.get(key)) for key, number in sorted(counted.items())]
+        moments: dict[tuple[str, str], list[int]] = defaultdict(list)
+        for queue_name, since in _pairs(waiting):
+            moments[queue_name.decode(errors="replace"), State.READY].append(int(since, 16))
+        return [Count(*key, number, min(moments[key], default=None)) for key, number in sorted(counted.items())]
 
     def prune(self, states: Collection[str], before: int, limit: int, *, dry_run: bool = False) -> int:
         ends = sorted(ENDS.intersection(states))
@@ -210,8 +217,11 @@ class RedisBroker(Broker):
     def delete(self, ids: Collection[str]) -> int:
         # An ended job moves no more, so that what is read here is still so when it is deleted.
         ended = [job for _, job in self._read(ids) if job.state in ENDS]
-        values = [value for job in ended for value in (job.id, line_of(job), *place_of(job))]
-        return int(self._client.run(scripts.DELETE, *values)) if values else 0
+        deleted = 0
+        for some in _slices(ended, SLICE):
+            values = [value for job in some for value in (job.id, line_of(job), *place_of(job))]
+            deleted += self._client.run(scripts.DELETE, *values)
+        return deleted
 
     def beat(self, infos: Sequence[WorkerInfo], queues: Collection[str] | None = None) -> Pulse:
         at = self.clock.moment()
@@ -275,10 +285,10 @@ class RedisBroker(Broker):
     def wake(self) -> None:
         if self._calls.are_due():
             with suppress(BrokerUnavailable):  # what was stored is stored: workers also look by themselves
-                self._client.command("PUBLISH", self._wake_channel, "")
+                self._client.run(scripts.CALL, self._wake_channel)
 
     def check(self) -> None:
-        self._client.run(scripts.READ)
+        self._client.run(scripts.CHECK, self._end_channel)
 
     def risks(self) -> list[Risk]:
         return risks(self._client)
@@ -304,12 +314,12 @@ def _moment(answer: Sequence[Any]) -> int:
 
 
 def _number(score: bytes | None) -> int | None:
-    return None if score is None else int(float(score))
+    return None if score is None else int(max(-EXACT, min(float(score), EXACT)))
 
 
 def _pairs(flat: Sequence[Any]) -> Iterator[tuple[Any, Any]]:
     return zip(flat[::2], flat[1::2], strict=True)
 
 
-def _slices(values: list[str], size: int) -> Iterator[list[str]]:
+def _slices(values: Sequence[T], size: int) -> Iterator[Sequence[T]]:
     return (values[start : start + size] for start in range(0, len(values), size))

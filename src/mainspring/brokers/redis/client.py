@@ -1,20 +1,23 @@
 """The way to one Redis, Valkey or Cluster: connections, and scripts that a server may have forgotten."""
 
+import math
 import socket
 import threading
 import weakref
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from redis import Redis, RedisCluster
 from redis.backoff import NoBackoff
-from redis.exceptions import NoPermissionError, NoScriptError, RedisError
+from redis.connection import parse_url
+from redis.exceptions import NoPermissionError, NoScriptError
 from redis.retry import Retry
 
 from mainspring import forks
 from mainspring.brokers.redis.errors import translated
 from mainspring.brokers.redis.keys import Keys
 from mainspring.brokers.redis.scripts import Script
+from mainspring.exceptions import BrokerUnavailable
 
 CONNECT_TIMEOUT = 5.0  # seconds
 ANSWER_TIMEOUT = 10.0  # a server that writes its data to the disk can be silent for seconds
@@ -40,14 +43,7 @@ class Client:
         self.place = f"TASKS[{alias!r}] OPTIONS['url'] ({_shown(url)})"
         self.keys = keys
         self._url = url
-        self._settings: dict[str, Any] = {
-            "socket_timeout": ANSWER_TIMEOUT,
-            "protocol": 2,
-            "retry": Retry(NoBackoff(), 0),
-            "redis_connect_func": _on_connect,
-        }
-        if not url.startswith("unix://"):
-            self._settings |= {"socket_connect_timeout": CONNECT_TIMEOUT} | _KEEP_ALIVE
+        self._longest_wait = math.inf
         self._connecting = threading.Lock()
         self._redis: Redis | RedisCluster | None = None
 
@@ -79,8 +75,8 @@ class Client:
             return connection
 
     def limit_waits(self, seconds: float) -> None:
-        """Wait no longer than this for a connection or an answer."""
-        self._settings |= {name: seconds for name in self._settings if name.endswith("timeout")}
+        """Wait no longer than this for a connection or an answer, whatever the URL says."""
+        self._longest_wait = seconds
         self.close()
 
     def close(self) -> None:
@@ -100,25 +96,59 @@ class Client:
 
     def _connected(self) -> Redis | RedisCluster:
         redis = self._redis
-        if redis is None:
-            with self._connecting:
-                redis = self._redis = self._redis or self._connect()
-                weakref.finalize(self, redis.close)  # or the sockets of a forgotten client would be closed by chance
+        if redis is not None:
+            return redis
+        new = self._connect()  # outside of the lock, or threads would wait for a silent server one after the other
+        with self._connecting:
+            redis = self._redis = self._redis or new
+        if redis is new:
+            weakref.finalize(self, new.close)  # or the sockets of a forgotten client would be closed by chance
+        else:
+            new.close()
         return redis
 
     def _connect(self) -> Redis | RedisCluster:
-        redis = Redis.from_url(self._url, **self._settings)
         try:
-            is_cluster = redis.info("cluster").get("cluster_enabled") == 1
-        except NoPermissionError:
-            is_cluster = False
-        except RedisError:
-            redis.close()
-            raise
-        if not is_cluster:
-            return redis
+            return _connect(*settings_of(self._url, self._longest_wait))
+        except (TypeError, ValueError) as error:
+            raise BrokerUnavailable(f"{self.place}: the URL cannot be used: {error}") from error
+
+
+def _connect(url: str, settings: dict[str, Any]) -> Redis | RedisCluster:
+    redis = Redis.from_url(url, **settings)
+    try:
+        is_cluster = redis.info("cluster").get("cluster_enabled") == 1
+    except NoPermissionError:
+        is_cluster = False
+    except BaseException:
         redis.close()
-        return RedisCluster.from_url(self._url, **self._settings | {"redis_connect_func": _keep_to_this_process})
+        raise
+    if not is_cluster:
+        return redis
+    redis.close()
+    cluster = RedisCluster.from_url(url, **settings | {"redis_connect_func": _keep_to_this_process})
+    # redis-py 5 would repeat what fails, whatever `retry` says.
+    cluster.cluster_error_retry_attempts = 0  # type: ignore[attr-defined]
+    return cluster
+
+
+def settings_of(url: str, longest_wait: float) -> tuple[str, dict[str, Any]]:
+    """Return a URL without what it must not decide, and the settings of connections; ValueError if it is none."""
+    given = parse_url(url)  # type: ignore[no-untyped-call]
+    settings: dict[str, Any] = {
+        "socket_timeout": min(given.get("socket_timeout", ANSWER_TIMEOUT), longest_wait),
+        "protocol": 2,
+        "decode_responses": False,
+        "max_connections": 2**31 - 1,
+        "retry": Retry(NoBackoff(), 0),
+        "redis_connect_func": _on_connect,
+    }
+    if "path" not in given:
+        connect_timeout = min(given.get("socket_connect_timeout", CONNECT_TIMEOUT), longest_wait)
+        settings |= {"socket_connect_timeout": connect_timeout} | _KEEP_ALIVE
+    address, _, query = url.partition("?")
+    rest = urlencode([(name, value) for name, value in parse_qsl(query) if name not in settings])
+    return f"{address}?{rest}" if rest else address, settings
 
 
 def _on_connect(connection: Any) -> None:

@@ -20,7 +20,9 @@ WAYS_OUT: tuple[tuple[type[Exception], str, str], ...] = (
     (exceptions.ReadOnlyError, "", REPLICA),
     (exceptions.ResponseError, "'maxmemory'", FULL),
     (exceptions.ResponseError, "NOPERM", FORBIDDEN),
-    (exceptions.ResponseError, "can't run this command", FORBIDDEN),  # Redis 6
+    (exceptions.ResponseError, "ACL failure", FORBIDDEN),
+    (exceptions.ResponseError, "can't run this command", FORBIDDEN),
+    (exceptions.ResponseError, "can't publish to the channel", FORBIDDEN),
     (exceptions.ResponseError, "READONLY", REPLICA),
     (exceptions.ResponseError, "MISCONF", "it cannot write to its disk and takes no writes; its log says why."),
     (exceptions.ResponseError, "WRONGTYPE", "a key holds something else; is its prefix used by another program?"),
@@ -34,7 +36,7 @@ def translated(place: str) -> Iterator[None]:
         yield
     except (exceptions.DataError, UnicodeError) as error:
         raise BrokerRefused(f"{place} cannot take a value: {error}") from error
-    except (exceptions.RedisError, OSError) as error:
+    except (exceptions.RedisError, exceptions.RedisClusterException, OSError) as error:
         raise BrokerUnavailable(_told(place, error)) from error
 
 

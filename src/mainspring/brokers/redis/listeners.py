@@ -67,17 +67,18 @@ def wait_for_end(
         # A server that has no connection left for us still answers those it has; one that is away says so at once.
         return _poll(look, deadline)
     with closing(subscription):
-        # Whoever ends the job tells only if somebody waits. The entry goes with the job's end or its deletion.
-        client.command("HSET", client.keys.waiters, job_id, "1")
-        while True:
-            job = look()
+        try:
+            # Whoever ends the job tells only if somebody waits. The entry goes with the job's end or its deletion.
+            client.command("HSET", client.keys.waiters, job_id, "1")
+        except BrokerUnavailable:  # the memory is full, for one
+            return _poll(look, deadline)
+        while (job := look()) is not None and job.state not in ENDS:
             left = deadline - time.monotonic()
-            if job is None or job.state in ENDS:
-                client.command("HDEL", client.keys.waiters, job_id)
-                return job
             if left <= 0:
                 return job
             subscription.has_message(min(left, BACKSTOP))
+        client.command("HDEL", client.keys.waiters, job_id)
+        return job
 
 
 def _poll(look: Callable[[], Job | None], deadline: float) -> Job | None:

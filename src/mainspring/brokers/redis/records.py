@@ -76,7 +76,7 @@ def decode(id: bytes, record: bytes, claim: bytes | None = None, *, line: bytes 
     if claim is not None:
         text, _, line = claim.partition(b"\0")
         job = _claimed(job, text)
-    if line:
+    if line.count(b"\0") >= 2:
         queue_name, task_path = _text(line).split(SEPARATOR)[-3:-1]
         if (queue_name, task_path) != (job.queue_name, job.task_path):
             job = job._replace(queue_name=queue_name, task_path=task_path)

@@ -19,6 +19,10 @@ def _load(name: str) -> Script:
     return Script(name, source, sha1(source, usedforsecurity=False).hexdigest())
 
 
-PUSH, CLAIM, SETTLE, MOVE, READ, DUE, SEARCH, COUNTS, PRUNE, DELETE, BEAT = map(
-    _load, ("push", "claim", "settle", "move", "read", "due", "search", "counts", "prune", "delete", "beat")
+PUSH, CLAIM, SETTLE, MOVE, READ, DUE, SEARCH, COUNTS, PRUNE, DELETE, BEAT, TIME, CALL, CHECK = map(
+    _load,
+    (
+        *("push", "claim", "settle", "move", "read", "due", "search", "counts", "prune", "delete", "beat"),
+        *("time", "call", "check"),
+    ),
 )

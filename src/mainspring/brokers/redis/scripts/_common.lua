@@ -27,48 +27,70 @@ local function behind(prefix)
   return '(' .. prefix .. '\255'
 end
 
--- The lines of a sorted set that begin with `prefix`: one jump for each, however long they are.
+-- The lines of a sorted set that begin with `prefix`: one jump for each, however long they are. A line has two NULs,
+-- three where the state stands before it; a member without them is somebody's mistake, and passed over.
+local TWO, THREE = '^([^%z]*%z[^%z]*%z)', '^([^%z]*%z[^%z]*%z[^%z]*%z)'
+
 local function lines_of(key, prefix)
   local found, from = {}, '[' .. prefix
+  local shape = (key == BY_ID or key == ENDED) and THREE or TWO
   while true do
     local member = redis.call('ZRANGEBYLEX', key, from, behind(prefix), 'LIMIT', 0, 1)[1]
     if not member then return found end
-    local line = string.match(member, '^(.*%z)')
+    local line = string.match(member, shape)
     found[#found + 1] = line
-    from = behind(line)
+    from = line and behind(line) or '(' .. member
   end
 end
 
--- Up to `limit` members of several lines in the order of what follows the line. `fetch(line, last, number)` returns
--- the next members of one line, `is_before(one, other)` compares what follows.
-local function merged(lines, limit, fetch, is_before)
+-- Lua compares texts by the server's locale, where 'aa' may come behind 'f'. Digits are in the same order everywhere.
+local DIGITS = setmetatable({}, {__index = function(known, character)
+  known[character] = string.format('%03d', string.byte(character))
+  return known[character]
+end})
+
+local function sortable(text)
+  return (string.gsub(string.sub(text, 1, 36), '.', DIGITS))
+end
+
+-- Up to `limit` members of several lines in the order of what follows the line, or the reverse. `fetch(line, last,
+-- number)` returns the next members of one line, in that order.
+local function merged(lines, limit, fetch, is_reverse)
   local chunk = math.ceil(limit / math.max(1, #lines))
   local heads, found = {}, {}
-  for _, line in ipairs(lines) do
-    local members = fetch(line, nil, chunk)
-    if members[1] then
-      heads[#heads + 1] = {line = line, members = members, at = 1, rest = string.sub(members[1], #line + 1)}
+
+  local function advance(head)
+    head.at = head.at + 1
+    if head.at > #head.members and #head.members == chunk then
+      head.members, head.at = fetch(head.line, head.members[#head.members], chunk), 1
     end
+    head.member = head.members[head.at]
+    if not head.member then return false end
+    head.rest = string.sub(head.member, #head.line + 1)
+    head.key = #lines > 1 and sortable(head.rest) or ''
+    return true
+  end
+
+  for _, line in ipairs(lines) do
+    local head = {line = line, members = fetch(line, nil, chunk), at = 0}
+    if advance(head) then heads[#heads + 1] = head end
   end
   while #heads > 0 and #found < limit do
     local best = 1
     for number = 2, #heads do
-      if is_before(heads[number].rest, heads[best].rest) then best = number end
+      local is_less = heads[number].key < heads[best].key
+      if heads[number].key ~= heads[best].key and is_less ~= is_reverse then best = number end
     end
     local head = heads[best]
-    local member = head.members[head.at]
-    found[#found + 1] = {line = head.line, rest = head.rest, member = member}
-    head.at = head.at + 1
-    if head.at > #head.members and #head.members == chunk then
-      head.members, head.at = fetch(head.line, member, chunk), 1
-    end
-    if head.members[head.at] then
-      head.rest = string.sub(head.members[head.at], #head.line + 1)
-    else
-      table.remove(heads, best)
-    end
+    found[#found + 1] = {line = head.line, rest = head.rest, member = head.member}
+    if not advance(head) then table.remove(heads, best) end
   end
   return found
+end
+
+-- Tell whoever listens. A user who may not publish loses time, since workers look every few seconds, and no write.
+local function tell(channel)
+  if channel ~= '' then redis.pcall('PUBLISH', channel, '') end
 end
 
 local IS_END = {succeeded = 1, failed = 1, cancelled = 1, discarded = 1, expired = 1, quarantined = 1}

@@ -14,28 +14,28 @@ local function fetch(line, last, number)
   local from = last and '(' .. last or '[' .. line
   return redis.call('ZRANGEBYLEX', source, from, behind(line), 'LIMIT', 0, number)
 end
-local found = merged(lines, limit, fetch, function(one, other) return one < other end)
+local found = merged(lines, limit, fetch, false)
 if #found == 0 then return {{}, {}, {}} end
 
+redis.call('HDEL', CLAIMS, '')  -- should that key hold something else, it shows before anything is taken out of a line
 local members, ids = {}, {}
 for number, head in ipairs(found) do
   members[number], ids[number] = head.member, string.sub(head.rest, 17)
 end
 bulk('ZREM', source, members)
 local records = values_of(JOBS, ids)
-local taken, their_records, their_lines = {}, {}, {}
-local claims, old, new = {}, {}, {}
+local taken, their_records, their_lines, claims, running = {}, {}, {}, {}, {}
 for number, id in ipairs(ids) do
   local line = found[number].line
-  old[number] = 'ready\0' .. line .. id
-  if records[number] then
+  -- What the list by ids does not know as ready was left in the line by somebody's mistake.
+  local is_ready = redis.call('ZREM', BY_ID, 'ready\0' .. line .. id) == 1
+  if is_ready and records[number] and not string.find(id, '[^\33-\126]') then
     local count = #taken + 1
     taken[count], their_records[count], their_lines[count] = id, records[number], line
     claims[2 * count - 1], claims[2 * count] = id, claim .. '\0' .. line
-    new[2 * count - 1], new[2 * count] = 0, 'running\0' .. line .. id
+    running[2 * count - 1], running[2 * count] = 0, 'running\0' .. line .. id
   end
 end
-bulk('ZREM', BY_ID, old)
 bulk('HSET', CLAIMS, claims)
-bulk('ZADD', BY_ID, new)
+bulk('ZADD', BY_ID, running)
 return {taken, their_records, their_lines}

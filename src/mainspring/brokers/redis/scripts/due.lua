@@ -2,7 +2,7 @@
 -- is due. What has no record is taken away, or it would be due for ever.
 local lines, ids = {}, {}
 for _, member in ipairs(redis.call('ZRANGEBYSCORE', DEFERRED, '-inf', ARGV[1], 'LIMIT', 0, ARGV[2])) do
-  local line, id = string.match(member, '^(.*%z)([^%z]*)$')
+  local line, id = string.match(member, '^([^%z]*%z[^%z]*%z)([^%z]*)$')
   if id and redis.call('HEXISTS', JOBS, id) == 1 then
     lines[#lines + 1], ids[#ids + 1] = line, id
   else

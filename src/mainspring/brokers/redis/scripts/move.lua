@@ -2,7 +2,7 @@
 -- or '', that of ends without the id, then for each job its id, line, old record, state and place, and the new ones.
 -- Returns the ids of those that were moved.
 local channel, ends = ARGV[1], ARGV[2]
-local moved, some_ready = {}, false
+local moved = {}
 
 for at = 3, #ARGV, 8 do
   local id, line, old, old_state, old_place, new, state, place = unpack(ARGV, at, at + 7)
@@ -11,9 +11,8 @@ for at = 3, #ARGV, 8 do
     redis.call('HSET', JOBS, id, new)
     enter(id, line, state, place)
     moved[#moved + 1] = id
-    some_ready = some_ready or state == 'ready'
-    if IS_END[state] and redis.call('HDEL', WAITERS, id) == 1 then redis.call('PUBLISH', ends .. id, '') end
+    if IS_END[state] and redis.call('HDEL', WAITERS, id) == 1 then tell(ends .. id) end
   end
 end
-if some_ready and channel ~= '' then redis.call('PUBLISH', channel, '') end
+tell(channel)
 return moved

@@ -10,7 +10,7 @@ local function fetch(line, last, number)
   local from = last and '(' .. last or '[' .. line
   return redis.call('ZRANGEBYLEX', ENDED, from, '(' .. line .. before, 'LIMIT', 0, number)
 end
-local found = merged(lines, limit, fetch, function(one, other) return one < other end)
+local found = merged(lines, limit, fetch, false)
 if not dry_run then
   for _, head in ipairs(found) do
     local state, line = string.match(head.line, '^([^%z]*)%z(.*)$')

@@ -1,6 +1,6 @@
--- Store new jobs, all or none. ARGV: whether to pass over ids that are there, the channel to call on or '', then for
+-- Store new jobs, all or none. ARGV: the channel to call on or '', whether to pass over ids that are there, then for
 -- each job its id, record, line, state and place. Returns an id that is taken, or false.
-local once, channel = ARGV[1] == '1', ARGV[2]
+local channel, once = ARGV[1], ARGV[2] == '1'
 
 if not once then
   for at = 3, #ARGV, 5 do
@@ -11,5 +11,5 @@ for at = 3, #ARGV, 5 do
   local id, record, line, state, place = unpack(ARGV, at, at + 4)
   if redis.call('HSETNX', JOBS, id, record) == 1 then enter(id, line, state, place) end
 end
-if channel ~= '' then redis.call('PUBLISH', channel, '') end
+tell(channel)
 return false

@@ -1,6 +1,5 @@
 -- A page of jobs, newest first. ARGV: the limit, the id to begin behind or '', whether for one queue and which, whether
--- for one task and which, then the states. Returns lines (with the state before
--- them), ids, records and claims.
+-- for one task and which, then the states. Returns lines (with the state before them), ids, records and claims.
 local limit, before = tonumber(ARGV[1]), ARGV[2]
 local queue, task = ARGV[3] == '1' and ARGV[4], ARGV[5] == '1' and ARGV[6]
 
@@ -20,7 +19,7 @@ local function fetch(line, last, number)
   return redis.call('ZREVRANGEBYLEX', BY_ID, from, '[' .. line, 'LIMIT', 0, number)
 end
 local found, ids = {}, {}
-for number, head in ipairs(merged(lines, limit, fetch, function(one, other) return one > other end)) do
+for number, head in ipairs(merged(lines, limit, fetch, true)) do
   found[number], ids[number] = head.line, head.rest
 end
 return {found, ids, values_of(JOBS, ids), values_of(CLAIMS, ids)}

@@ -3,22 +3,19 @@
 -- The first write removes something, so that it goes on when the memory is full.
 local channel, ends = ARGV[1], ARGV[2]
 local somebody_waits = redis.call('EXISTS', WAITERS) == 1
-local refused, some_ready = {}, false
+local refused = {}
 
 for at = 3, #ARGV, 6 do
   local id, token, record, line, state, place = unpack(ARGV, at, at + 5)
   local claim = redis.call('HGET', CLAIMS, id)
   if claim and string.match(claim, '^%d+') == token then
-    leave(id, line, 'running', '')
+    leave(id, string.match(claim, '%z(.*)$') or line, 'running', '')
     redis.call('HSET', JOBS, id, record)
     enter(id, line, state, place)
-    some_ready = some_ready or state == 'ready'
-    if somebody_waits and IS_END[state] and redis.call('HDEL', WAITERS, id) == 1 then
-      redis.call('PUBLISH', ends .. id, '')
-    end
+    if somebody_waits and IS_END[state] and redis.call('HDEL', WAITERS, id) == 1 then tell(ends .. id) end
   else
     refused[#refused + 1] = id
   end
 end
-if some_ready and channel ~= '' then redis.call('PUBLISH', channel, '') end
+tell(channel)
 return refused

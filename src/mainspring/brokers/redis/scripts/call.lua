@@ -1,0 +1,2 @@
+-- Call idle workers. ARGV: the channel.
+tell(ARGV[1])

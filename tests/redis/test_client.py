@@ -1,0 +1,106 @@
+"""The way to the server: what a URL may say, waits that are limited, and threads that do not wait for each other."""
+
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from mainspring.brokers.redis.client import settings_of
+from mainspring.exceptions import BrokerUnavailable
+from tests.contract import jobs
+from tests.processes.proxy import Proxy
+
+FOREVER = float("inf")
+
+
+class Silent(Proxy):
+    """Takes what is said and never answers."""
+
+    def answered(self, link, said):
+        self.is_over.wait()
+        return None
+
+    def __init__(self, server):
+        super().__init__(server)
+        self.is_over = threading.Event()
+
+    def __exit__(self, *exc_info):
+        self.is_over.set()
+        super().__exit__(*exc_info)
+
+    def url(self, query=""):
+        return f"redis://127.0.0.1:{self._door.getsockname()[1]}/0{query}"
+
+
+@pytest.fixture
+def silent(server):
+    with Silent(server) as silent:
+        yield silent
+
+
+def test_what_a_url_may_say():
+    """Its own waits, what TLS needs, and all that this broker does not depend on."""
+    url, settings = settings_of(
+        "rediss://u:p%40@h:7/3?socket_timeout=2&protocol=3&decode_responses=1&ssl_ca_certs=/a", FOREVER
+    )
+
+    assert url == "rediss://u:p%40@h:7/3?ssl_ca_certs=%2Fa"
+    assert (settings["socket_timeout"], settings["protocol"], settings["decode_responses"]) == (2.0, 2, False)
+
+
+@pytest.mark.parametrize("seconds", [0.5, 5.0])
+def test_waits_are_limited_whatever_the_url_says(silent, broker_on, seconds):
+    """By whichever is shorter."""
+    broker = broker_on(silent.url("?socket_timeout=1"))
+    broker.limit_waits(seconds)
+    began = time.monotonic()
+
+    with pytest.raises(BrokerUnavailable, match=r"[Tt]imeout"):
+        broker.check()
+    assert time.monotonic() - began < 3 * min(seconds, 1.0) + 1.0
+
+
+def test_threads_wait_for_a_silent_server_beside_each_other(silent, broker_on):
+    """Not one after the other."""
+    broker = broker_on(silent.url("?socket_timeout=1"))
+    began = time.monotonic()
+
+    def fail():
+        with pytest.raises(BrokerUnavailable):
+            broker.check()
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda _: fail(), range(8)))
+    assert time.monotonic() - began < 4.0
+
+
+@pytest.mark.parametrize("url", ["redis://127.0.0.1:6379/0?socket_timeout=abc", "redis://127.0.0.1/0?nonsense=1"])
+def test_a_url_that_cannot_be_used_is_named(broker_on, url):
+    with pytest.raises(BrokerUnavailable, match="the URL cannot be used"):
+        broker_on(url).check()
+
+
+def test_a_hundred_threads_at_once(broker):
+    """Each has a connection of its own meanwhile."""
+    pushed = jobs.pushed(broker, 150)
+    start = threading.Barrier(150)
+
+    def get(job):
+        start.wait()
+        return broker.get(job.id)
+
+    with ThreadPoolExecutor(150) as pool:
+        assert list(pool.map(get, pushed)) == pushed
+
+
+def test_a_replica_is_named_before_a_worker_begins(own_server, broker_on):
+    """It would answer every question and take nothing."""
+    primary = own_server()
+    replica = own_server(replicaof=f"127.0.0.1 {primary.port}")
+    with replica.connect() as client:
+        while client.info("replication")["master_link_status"] != "up":
+            time.sleep(0.02)
+
+    with pytest.raises(BrokerUnavailable, match="it is a replica"):
+        broker_on(replica.url).check()
