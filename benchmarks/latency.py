@@ -33,6 +33,7 @@ def measure(jobs, pause, queue):
         time.sleep(random.uniform(*pause))
         result = tasks.noop.enqueue()
         enqueued = time.time()
+        time.sleep(0.2)  # to wait for it would be work beside the worker's
         result.get(timeout=30)
         delays.append((result.started_at.timestamp() - enqueued) * 1000)
     worker.terminate()

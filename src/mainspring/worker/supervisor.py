@@ -191,24 +191,27 @@ class Supervisor:
             if isinstance(key.data, ChildProcess):
                 self._children.hear(key.data)
             elif key.data is not None:
+                self._children.wake()  # before what has come is read, which takes time and is hardly ever no news
                 self._check_news()
             else:
                 self._wakeup_near.recv(4096)
         # Also one that has a file: it looks once more after each wake-up, for the sake of those that were held back.
-        if self._listener is not None and (self._listener.fileno() is None or self._listener.interval <= 0):
-            self._check_news()
+        listener = self._listener
+        if listener is not None and (listener.fileno() is None or listener.interval <= 0) and self._check_news():
+            self._children.wake()
 
-    def _check_news(self) -> None:
+    def _check_news(self) -> bool:
         from mainspring.exceptions import BrokerUnavailable
 
         assert self._listener is not None
         try:
             if self._listener.has_news():
                 self._caretaker.expect(0)
-                self._children.wake()
+                return True
         except BrokerUnavailable as error:
             self._say_deaf(f"Listening for work was cut off; it is taken up again. {error}")
             self._close_listener()
+        return False
 
     def _say_deaf(self, message: str) -> None:
         """Say it once; not while the store is away, which the caretaker says."""
