@@ -115,6 +115,12 @@ SECTIONS = {
     )
 }
 GROUPS = {"compat": ["django60", "django52"]}
+# Of the tests of processes those in which Python itself matters: stores and signals are the same everywhere.
+FOR_PYTHON = ("worker", "timeouts", "hard_tasks", "stack", "reload")
+COMPAT = [
+    *(f"tests/{name}" for name in ("unit", "contract", "backend", "commands", "compat")),
+    *(f"tests/processes/test_{name}.py" for name in FOR_PYTHON),
+]
 
 
 def pytest_in(name):
@@ -123,8 +129,7 @@ def pytest_in(name):
     run("make", "--no-print-directory", f"{folder.name}/.ready")
     if not (folder / ".ready").exists():
         return Counts(skipped=1)
-    # Storms are about processes and stores, which are the same here.
-    return pytest(folder / "bin" / "python", "sqlite", "-m", "not storm")
+    return pytest(folder / "bin" / "python", "sqlite", *COMPAT)
 
 
 def pytest(python, database, *options):
