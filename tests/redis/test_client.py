@@ -104,3 +104,31 @@ def test_a_replica_is_named_before_a_worker_begins(own_server, broker_on):
 
     with pytest.raises(BrokerUnavailable, match="it is a replica"):
         broker_on(replica.url).check()
+
+
+class Renamed(Proxy):
+    """An address that leads new connections to another server than those that are open."""
+
+    @property
+    def url(self):
+        return f"redis://127.0.0.1:{self._door.getsockname()[1]}/0"
+
+    def lead_to(self, server):
+        self._server_port = server.port
+
+
+def test_after_a_failover_the_address_is_asked_again(own_server, broker_on):
+    """The server that was the primary lives on as a replica, and keeps the connections that are open."""
+    old, new = own_server(), own_server()
+    with Renamed(old) as address:
+        broker = broker_on(address.url)
+        jobs.pushed(broker)
+        address.lead_to(new)
+        with old.connect() as client:
+            client.replicaof("127.0.0.1", new.port)
+
+        with pytest.raises(BrokerUnavailable, match="it is a replica"):
+            jobs.pushed(broker)
+        (job,) = jobs.pushed(broker)
+        assert broker.get(job.id) == job
+        broker.close()

@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 from redis import ConnectionPool, Redis, RedisCluster
 from redis.backoff import NoBackoff
 from redis.connection import parse_url
-from redis.exceptions import NoPermissionError, NoScriptError, ResponseError
+from redis.exceptions import NoPermissionError, NoScriptError, ReadOnlyError, ResponseError
 from redis.retry import Retry
 
 from mainspring import forks
@@ -125,7 +125,9 @@ def _run(pool: ConnectionPool, script: Script, arguments: tuple[Any, ...]) -> An
     connection: Any = pool.get_connection(*_NAME)  # one that the server has closed is opened again
     try:
         return _answer(connection, script, arguments)
-    except ResponseError:
+    except ResponseError as error:
+        if isinstance(error, ReadOnlyError) or "READONLY" in str(error):
+            connection.disconnect()  # by now the address may lead to the server that has taken over
         raise
     except BaseException:
         connection.disconnect()  # the answer may still come, to whoever has the connection then
