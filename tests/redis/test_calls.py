@@ -1,29 +1,54 @@
 """Wake-ups that were held back: whoever was called before may have looked while the next push was on its way."""
 
 import contextlib
+import threading
 import time
 
 import pytest
 
-from mainspring.brokers.listening import Calls
+from mainspring.brokers.database.listeners import is_readable
+from mainspring.brokers.listening import BACKSTOP, LOOK_AGAIN_AFTER, Calls
 from tests.contract import jobs
 from tests.contract.test_listening import hears, quiet
 
 
 @pytest.mark.parametrize("pause", [0.004, 0.008, 0.012])
 def test_a_large_push_after_a_small_one_is_heard(broker, pause):
-    """It takes longer than the second look waits."""
-    for _ in range(3):
+    """It takes longer than the second look waits, so that the call must come when its jobs can be seen."""
+    large = [jobs.new(broker, arguments="x" * 20_000) for _ in range(300)]
+    claimed, is_over = [], threading.Event()
+
+    def work():
         with contextlib.closing(broker.listen()) as listener:
-            quiet(listener)
-            large = [jobs.new(broker, arguments="x" * 20_000) for _ in range(300)]
-            jobs.pushed(broker)
-            time.sleep(pause)
-            broker.push(large)
-            seen = len(broker.claim("w1", None, 500))
-            if seen < 301:
-                hears(listener)
-            broker.search()
+            listening.set()
+            while not is_over.is_set():
+                is_readable(listener.fileno(), min(listener.interval, 0.1))
+                if listener.has_news():
+                    claimed.extend(broker.claim("w1", None, 500))
+
+    listening = threading.Event()
+    worker = threading.Thread(target=work)
+    worker.start()
+    listening.wait()
+    is_over.wait(2 * LOOK_AGAIN_AFTER)  # until it has looked as whoever has just begun to listen does
+    jobs.pushed(broker)
+    is_over.wait(pause)
+    broker.push(large)
+    heard = wait_for(lambda: len(claimed) == 301)
+    is_over.set()
+    worker.join()
+
+    assert heard, f"{len(claimed)} of 301 were heard of"
+
+
+def wait_for(condition):
+    """Wait for less than a worker's next look by itself, and say whether it came true."""
+    deadline = time.monotonic() + BACKSTOP - 1
+    while time.monotonic() < deadline:
+        if condition():
+            return True
+        threading.Event().wait(0.01)
+    return False
 
 
 def test_a_refused_outcome_uses_no_call_up(broker):

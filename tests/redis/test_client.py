@@ -9,6 +9,7 @@ import pytest
 from mainspring.brokers.redis.client import settings_of
 from mainspring.exceptions import BrokerUnavailable
 from tests.contract import jobs
+from tests.contract.threads import until
 from tests.processes.proxy import Proxy
 
 FOREVER = float("inf")
@@ -99,8 +100,8 @@ def test_a_replica_is_named_before_a_worker_begins(own_server, broker_on):
     primary = own_server()
     replica = own_server(replicaof=f"127.0.0.1 {primary.port}")
     with replica.connect() as client:
-        while client.info("replication")["master_link_status"] != "up":
-            time.sleep(0.02)
+        for _ in until(lambda: client.info("replication")["master_link_status"] == "up"):
+            pass
 
     with pytest.raises(BrokerUnavailable, match="it is a replica"):
         broker_on(replica.url).check()

@@ -54,12 +54,14 @@ def test_a_claim_without_its_parts(broker, redis, claim):
 
 @pytest.mark.parametrize("score", ["inf", "-inf", "1e300", "-1e300"])
 def test_a_score_beyond_all_moments(broker, redis, score):
-    """It is due now, or never."""
+    """It is due now, or not for long."""
     (job,) = jobs.pushed(broker, run_after=broker.clock.moment() + 1_000_000)
     redis.zadd(KEYS.deferred, {f"default\0app.tasks.add\0{job.id}": score})
 
     broker.beat([WorkerInfo("w1")])
     broker.promote(10)
+
+    assert broker.get(job.id).state == (State.READY if score.startswith("-") else State.DEFERRED)
 
 
 def test_a_member_that_the_record_does_not_know_of(broker, redis):
@@ -77,4 +79,23 @@ def test_a_question_that_nobody_can_read(broker, redis):
     redis.hset(KEYS.questions, b"\xff", b"{")
 
     assert broker.beat([WorkerInfo("w1")]).questions == []
-    assert broker.questions([""]) != [None]
+    assert broker.questions(["w1"]) == []
+
+
+def test_a_job_with_an_id_that_nobody_could_settle(broker, redis):
+    """It is not handed out, and can be seen."""
+    (job,) = jobs.pushed(broker)
+    odd = jobs.new(broker, id="é")
+    broker.push([odd])
+
+    assert jobs.ids(broker.claim("w1", None, 10)) == {job.id}
+    assert broker.search(states=[State.READY]) == [odd]
+
+
+def test_claims_of_nothing_hide_no_others(broker, redis):
+    """A worker that died may have had both."""
+    (job,) = jobs.claimed(broker)
+    redis.hset(KEYS.claims, mapping={f"gone {number}": "1 2 w1\0default\0app.tasks.add\0" for number in range(300)})
+
+    assert [held.id for held in broker.held_by(["w1"], 1)] == [job.id]
+    assert jobs.ids(broker.rescue(["w1"], max_crashes=3, batch=1)) == {job.id}

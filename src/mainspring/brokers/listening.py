@@ -6,11 +6,20 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from mainspring.clock import SECOND
+from mainspring.job import Job
+
 # A process wakes workers at most once per WAKE_EVERY seconds, so a job pushed just after a wake-up announces itself
 # to nobody. That is safe because whoever was woken, or has just begun to listen, looks once more later.
 WAKE_EVERY = 0.020
 LOOK_AGAIN_AFTER = 0.025
 BACKSTOP = 5.0
+SOON = 15 * SECOND  # a job that falls due later than this finds workers that have looked meanwhile
+
+
+def is_soon(job: Job, now: int) -> bool:
+    """Must workers hear of this new job, because it is ready or falls due before they look by themselves?"""
+    return job.due_at is None or job.due_at < now + SOON
 
 
 class Calls:

@@ -18,7 +18,7 @@ from mainspring.brokers.database.postgresql import PostgreSQL
 from mainspring.brokers.database.sqlite import SQLite
 from mainspring.brokers.database.store import END, Connection, Span, Store
 from mainspring.brokers.database.waiting import wait_for
-from mainspring.brokers.listening import Calls
+from mainspring.brokers.listening import Calls, is_soon
 from mainspring.brokers.store_time import StoreTime
 from mainspring.clock import SECOND, Clock
 from mainspring.exceptions import BrokerUnavailable
@@ -27,7 +27,6 @@ from mainspring.job import ALONE, ENDS, Job, State
 T = TypeVar("T")
 
 STORES: dict[str, type[Store]] = {"postgresql": PostgreSQL, "sqlite": SQLite, "mysql": MySQL}
-SOON = 15 * SECOND  # a job that falls due later than this finds workers that have looked meanwhile
 LOCKED_FOR = SECOND // 4  # how long not to look again for due jobs of which somebody holds every row
 LONGEST_WAIT = 86_400  # seconds; who waits longer is told up to BACKSTOP seconds late
 
@@ -56,11 +55,9 @@ class DatabaseBroker(Broker):
             return
         self._run(self._store.push_once if once else self._store.push, jobs)
         self._cursor.line_up(jobs)
-        if any(self._is_soon(job) for job in jobs):
+        now = self.clock.moment()
+        if any(is_soon(job, now) for job in jobs):
             self.wake()
-
-    def _is_soon(self, job: Job) -> bool:
-        return job.due_at is None or job.due_at < self.clock.moment() + SOON
 
     def claim(
         self,

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from mainspring import job as machine
 from mainspring.brokers.base import Broker, Count, Listener, Pulse, Question, Risk, WorkerInfo
-from mainspring.brokers.listening import Calls
+from mainspring.brokers.listening import Calls, is_soon
 from mainspring.brokers.redis import questions, scripts, workers
 from mainspring.brokers.redis.client import Client
 from mainspring.brokers.redis.keys import Keys, end_channel, wake_channel
@@ -35,7 +35,6 @@ from mainspring.job import ENDS, IDLE, LIVE, Job, State
 
 T = TypeVar("T")
 
-SOON = 15 * SECOND  # a job that falls due later than this finds workers that have looked meanwhile
 MOST_AT_ONCE = 150_000  # jobs of one push; Redis takes a million values in one command
 MOST = 2**31 - 1  # that a limit can say
 SLICE = 1000  # jobs that are read at once
@@ -64,13 +63,11 @@ class RedisBroker(Broker):
         if not once and len({job.id for job in jobs}) < len(jobs):
             raise BrokerRefused("Two of these jobs have the same id; nothing was stored.")
         values = [value for job in jobs for value in (job.id, encode(job), line_of(job), *place_of(job))]
-        call = any(self._is_soon(job) for job in jobs)
+        now = self.clock.moment()
+        call = any(is_soon(job, now) for job in jobs)
         taken = self._run_and_call(call, scripts.PUSH, "1" if once else "", *values)
         if taken is not None:
             raise BrokerRefused(f"There is a job with the id {taken.decode()} already; nothing was stored.")
-
-    def _is_soon(self, job: Job) -> bool:
-        return job.due_at is None or job.due_at < self.clock.moment() + SOON
 
     def _run_and_call(self, call: bool, script: Script, *values: Any) -> Any:
         """Return what a script returns that may put jobs in line; with `call` tell workers, once these can be seen."""
@@ -116,9 +113,9 @@ class RedisBroker(Broker):
         return accepted
 
     def held_by(self, worker_ids: Collection[str], limit: int) -> list[Job]:
-        mine = (id for id, worker_id in self._claims() if worker_id in worker_ids)
-        ids = list(islice(mine, limit))
-        return [job for _, job in self._read(ids) if job.state == State.RUNNING and job.worker_id in worker_ids]
+        mine = [id for id, worker_id in self._claims() if worker_id in worker_ids]
+        held = (job for _, job in self._read(mine) if job.state == State.RUNNING and job.worker_id in worker_ids)
+        return list(islice(held, limit))
 
     def holders(self) -> set[str]:
         return {worker_id for _, worker_id in self._claims()}
@@ -170,14 +167,12 @@ class RedisBroker(Broker):
     def get(self, id: str) -> Job | None:
         return next((job for _, job in self._read([id])), None)
 
-    def _read(self, ids: Collection[str]) -> list[tuple[bytes, Job]]:
-        """Return the records of these jobs, and the jobs as they are."""
-        found: list[tuple[bytes, Job]] = []
+    def _read(self, ids: Collection[str]) -> Iterator[tuple[bytes, Job]]:
+        """Yield the records of these jobs, and the jobs as they are."""
         for some in _slices(list(dict.fromkeys(ids)), SLICE):
             for id, record, claim in zip(some, *self._client.run(scripts.READ, *some), strict=True):
                 if record is not None:
-                    found.append((record, decode(id.encode(), record, claim)))
-        return found
+                    yield record, decode(id.encode(), record, claim)
 
     def search(
         self,

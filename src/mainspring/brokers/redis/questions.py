@@ -21,7 +21,8 @@ def ask(client: Client, question: Question, at: int) -> None:
 
 def unanswered(asked: Mapping[bytes, bytes], answered: Collection[bytes]) -> list[Question]:
     """Return the questions without an answer, oldest first."""
-    open_ones = sorted((_asked_at(text), id, text) for id, text in asked.items() if id not in set(answered))
+    closed = set(answered)
+    open_ones = sorted((_asked_at(text), id, text) for id, text in asked.items() if id not in closed)
     return [Question(id.decode(errors="replace"), *_read(text)[1:]) for _, id, text in open_ones]
 
 

@@ -27,9 +27,11 @@ local records = values_of(JOBS, ids)
 local taken, their_records, their_lines, claims, running = {}, {}, {}, {}, {}
 for number, id in ipairs(ids) do
   local line = found[number].line
-  -- What the list by ids does not know as ready was left in the line by somebody's mistake.
-  local is_ready = redis.call('ZREM', BY_ID, 'ready\0' .. line .. id) == 1
-  if is_ready and records[number] and not string.find(id, '[^\33-\126]') then
+  -- Nobody could settle a job whose id is not printable ASCII; it leaves the line, and stays in the list by ids. What
+  -- that list does not know as ready was left in the line by somebody's mistake.
+  local can_settle = not string.find(id, '[^\33-\126]')
+  local is_ready = can_settle and redis.call('ZREM', BY_ID, 'ready\0' .. line .. id) == 1
+  if is_ready and records[number] then
     local count = #taken + 1
     taken[count], their_records[count], their_lines[count] = id, records[number], line
     claims[2 * count - 1], claims[2 * count] = id, claim .. '\0' .. line
