@@ -1,8 +1,10 @@
 """Jobs enqueued in another database's transaction: they run if and only if it commits, whatever dies in between."""
 
 import threading
+from datetime import timedelta
 
 import pytest
+from django.conf import settings
 from django.db import connections, transaction
 from django.test import override_settings
 
@@ -260,8 +262,7 @@ def test_without_autocommit_the_sweep_sends(broker):
 
 def test_on_commit_needs_no_outbox():
     """The option for those who accept what a crash can lose."""
-    settings = {"default": {"BACKEND": "mainspring.backends.DatabaseBackend", "OPTIONS": {"on_commit": True}}}
-    with override_settings(TASKS=settings):
+    with override_settings(TASKS=with_option(on_commit=True)):
         with transaction.atomic(using="other"):
             result = tasks.add.enqueue(1, 2)
             assert waiting() == 0
@@ -270,6 +271,27 @@ def test_on_commit_needs_no_outbox():
                 result.get(timeout=1)
         assert drain() == 1
         assert result.get(timeout=0) == 3
+
+
+def test_without_waiting_for_the_commit_a_rollback_takes_nothing_back():
+    """The option for those who want the job at once: one, many and a deferred one."""
+    with override_settings(TASKS=with_option(on_commit=False)):
+        with transaction.atomic(using="other"):
+            results = [tasks.add.enqueue(1, 2), *mainspring.enqueue_many(tasks.add, [(3, 4)])]
+            later = tasks.add.using(run_after=timedelta(hours=1)).enqueue(5, 6)
+            assert waiting() == 0
+            transaction.set_rollback(True, using="other")
+
+        assert drain() == 2
+        assert [result.get(timeout=0) for result in results] == [3, 7]
+        later.refresh()
+        assert later.status == TaskResultStatus.READY
+
+
+def with_option(**options):
+    """TASKS with another option for the store under test."""
+    default = settings.TASKS["default"]
+    return {"default": default | {"OPTIONS": default["OPTIONS"] | options}}
 
 
 def test_a_job_on_its_way_can_be_looked_up():
