@@ -43,6 +43,17 @@ def redis():
 
 
 @pytest.fixture
+def redis_broker(redis):
+    """A broker on the Redis under test, whose clock stands still."""
+    from tests.contract.brokers import new_broker
+    from tests.contract.clocks import FrozenClock
+
+    broker = new_broker(FrozenClock())
+    yield broker
+    broker.close()
+
+
+@pytest.fixture
 def own_server():
     """Start a Redis of one's own, with lines of its configuration: `own_server(maxmemory="2mb")`."""
     if settings.REDIS_URL is None:

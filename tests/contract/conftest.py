@@ -45,13 +45,6 @@ def database_broker(tables, remembered_claims):
 
 
 @pytest.fixture
-def redis_broker(redis):
-    broker = new_broker(FrozenClock())
-    yield broker
-    broker.close()
-
-
-@pytest.fixture
 def remembered_claims(monkeypatch):
     """Let a broker remember where claims found nothing as long as it ever may, not only while a look takes long."""
     monkeypatch.setattr("mainspring.brokers.database.cursor.PAUSE", 10**9)

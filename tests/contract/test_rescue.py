@@ -3,7 +3,7 @@
 import pytest
 
 from mainspring import job as machine
-from mainspring.brokers.base import DOUBTS
+from mainspring.brokers.deaths import DOUBTS
 from mainspring.job import State
 from tests.contract import jobs
 from tests.contract.threads import together

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.contract.brokers import new_broker
 from tests.contract.clocks import FrozenClock
 from tests.stores import only_redis
 
@@ -16,11 +15,8 @@ def pytest_collection_modifyitems(items):
 
 
 @pytest.fixture
-def broker(redis):
-    """A broker on the Redis under test, whose clock stands still."""
-    broker = new_broker(FrozenClock())
-    yield broker
-    broker.close()
+def broker(redis_broker):
+    return redis_broker
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from itertools import pairwise
 from typing import NamedTuple
 
-from mainspring.brokers.base import DOUBTS
+from mainspring.brokers.deaths import DOUBTS
 from mainspring.job import ENDS, State
 from tests.torture import tasks
 from tests.torture.history import Run

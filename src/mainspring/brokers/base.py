@@ -6,14 +6,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from mainspring import job as machine
+from mainspring.brokers.deaths import WorkerDeath
 from mainspring.clock import SECOND, Clock
-from mainspring.exceptions import BrokerRefused, BrokerUnavailable, Quarantined, WorkerCrashed
+from mainspring.exceptions import BrokerRefused, BrokerUnavailable
 from mainspring.job import Job, State
 
 INLINE = "inline"  # the worker id of whoever runs jobs in the calling thread, who has no beat
 QUESTIONS_KEPT = 3600 * SECOND  # whoever asked before has gone
-DOUBTS = 3  # times as often as a job may crash, it may be cut off where nobody saw how its whole worker died
 
 
 @dataclass(frozen=True, slots=True)
@@ -339,10 +338,11 @@ class Broker(ABC):
         When the store fails in the middle, what was taken back so far is returned: call again until nothing is, and
         the next call meets the error.
         """
+        death = WorkerDeath(max_crashes, started, was_killed, was_seen, reason)
         moved: list[Job] = []
         try:
             while held := self.held_by(worker_ids, batch):
-                after = [self._rescued(job, started, was_killed, was_seen, max_crashes, reason) for job in held]
+                after = [death.after(job, self.clock.moment()) for job in held]
                 accepted, refused = self.settle_each(after)
                 moved += [job for job in after if job.id in accepted and self._is_our_write(job)]
                 if not accepted and not refused and self._are_still_held(held, batch):
@@ -373,42 +373,3 @@ class Broker(ABC):
         except BrokerUnavailable:
             return True  # better told twice than never
         return stored is not None and stored.finished_at == job.finished_at
-
-    def _rescued(
-        self,
-        job: Job,
-        started: Collection[str] | None,
-        was_killed: bool,
-        was_seen: bool,
-        max_crashes: int,
-        reason: str,
-    ) -> Job:
-        if started is not None and job.id not in started:
-            return machine.release(job)
-        max_crashes = max_crashes if job.max_crashes is None else job.max_crashes
-        is_last = job.crashes + 1 >= max_crashes
-        is_doubtful = not was_seen and is_last and _may_be_innocent(job, max_crashes)
-        if max_crashes > 0 and (was_killed or is_doubtful):
-            return machine.interrupt(job)
-        at = self.clock.moment()
-        path = f"{WorkerCrashed.__module__}.{(Quarantined if is_last else WorkerCrashed).__qualname__}"
-        error = machine.error_entry(
-            path,
-            f"{reason} {_count_of_crashes(job.crashes + 1, max_crashes)}",
-            worker_id=job.worker_id,
-            attempt=job.attempts + 1,
-            started_at=job.last_attempted_at,
-            finished_at=at,
-        )
-        return machine.crash(job, error, at, max_crashes)
-
-
-def _may_be_innocent(job: Job, max_crashes: int) -> bool:
-    """Can it still be chance that a job was there at so many deaths? Who allows one crash only takes no chances."""
-    return max_crashes > 1 and job.crashes + job.interruptions + 1 < DOUBTS * max_crashes
-
-
-def _count_of_crashes(crashes: int, max_crashes: int) -> str:
-    if max_crashes == 0:
-        return "The task allows no crash (max_crashes=0), so the job does not run again."
-    return f"This was crash {crashes} of at most {max_crashes}."
