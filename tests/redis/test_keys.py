@@ -47,3 +47,23 @@ def test_a_deleted_job_leaves_nothing(broker, redis):
 
     assert broker.get(cancelled.id) is broker.get(later.id) is None
     assert redis.keys("*") == []
+
+
+def test_an_id_that_is_a_new_job_by_now_is_not_deleted(broker, monkeypatch):
+    """Somebody pruned the job, and somebody pushed its id, between our look and our deletion."""
+    (old,) = jobs.finished(broker)
+    new = jobs.new(broker, id=old.id)
+    read = broker._read
+
+    def read_and_be_late(ids):
+        found = list(read(ids))
+        monkeypatch.undo()
+        assert broker.delete([old.id]) == 1
+        broker.push([new])
+        return found
+
+    monkeypatch.setattr(broker, "_read", read_and_be_late)
+
+    assert broker.delete([old.id]) == 0
+    assert broker.get(old.id) == new
+    assert broker.claim("w1", None, 1)[0].id == new.id

@@ -210,7 +210,7 @@ class RedisBroker(Broker):
         return int(self._client.run(scripts.PRUNE, min(limit, MOST), in_order(before), "1" if dry_run else "", *ends))
 
     def delete(self, ids: Collection[str]) -> int:
-        # An ended job moves no more, so that what is read here is still so when it is deleted.
+        # An ended job moves no more: it is as it was read here, or gone.
         ended = [job for _, job in self._read(ids) if job.state in ENDS]
         deleted = 0
         for some in _slices(ended, SLICE):
