@@ -14,6 +14,8 @@ from tests.processes.conftest import SOON, wait_until
 JOBS = int(os.environ.get("MAINSPRING_TEST_LEAKS", "100000"))
 WARM = JOBS // 5
 MEGABYTE = 10**6
+# The four that run jobs begin when they are needed; beside them the main one, the loop, the event loop and a sweep.
+MOST_THREADS = 4 + 4
 
 
 @pytest.mark.storm
@@ -32,7 +34,7 @@ def test_nothing_grows_with_the_number_of_jobs(start_worker, transactional_db):
     print("before", before, "after", after)
     assert after["memory"] - before["memory"] < 8 * MEGABYTE  # 100 bytes a job
     assert after["files"] <= before["files"] + 2
-    assert after["threads"] <= before["threads"] + 1
+    assert after["threads"] <= MOST_THREADS
     assert psutil.Process(worker.process.pid).num_fds() < 40
 
 
