@@ -26,6 +26,7 @@ def room(monkeypatch):
     waits._make_room()
     yield
     waits._threads.shutdown()
+    waits._make_room()  # for whatever test of this process waits next
 
 
 @pytest.fixture
