@@ -1,0 +1,72 @@
+"""Figures as people and as programs read them: medians with their range, a table in Markdown, and the same as JSON."""
+
+import json
+import os
+import platform
+import statistics
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+
+def summary(values: Sequence[float]) -> str:
+    """Return the median with the range in brackets, in as many digits as it deserves."""
+    middle, low, high = statistics.median(values), min(values), max(values)
+    if len(values) == 1:
+        return shown(middle)
+    return f"{shown(middle)} ({shown(low)} to {shown(high)})"
+
+
+def shown(value: float) -> str:
+    size = abs(value)
+    digits = 0 if size >= 100 else 1 if size >= 10 else 2 if size >= 0.1 else 3
+    return f"{value:,.{digits}f}"
+
+
+def percentile(values: Sequence[float], part: float) -> float:
+    """Return the value below which `part` (0 to 1) of them lie; of few the largest stands for p99."""
+    ordered = sorted(values)
+    return ordered[min(int(len(ordered) * part), len(ordered) - 1)]
+
+
+class Report:
+    """
+    What one question was answered with: `columns` of a table whose rows are added and printed one by one.
+
+    A cell is a text, a number, a list of one number per round (shown as median and range) or None. `save` writes all
+    of it as JSON, with when and where it was measured.
+    """
+
+    def __init__(self, question: str, columns: Sequence[str], **settings: Any) -> None:
+        self._columns = list(columns)
+        self._content: dict[str, Any] = {
+            "question": question,
+            "date": time.strftime("%Y-%m-%d"),
+            "python": platform.python_version(),
+            "cores": os.cpu_count(),
+            "settings": settings,
+            "rows": [],
+        }
+        shown_settings = ", ".join(f"{name} {value}" for name, value in settings.items())
+        print(f"{question}\n{self._content['date']}, Python {platform.python_version()}, {os.cpu_count()} cores")
+        print(f"{shown_settings}\n\n| {' | '.join(columns)} |\n|---|{'---:|' * (len(columns) - 1)}", flush=True)
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        self._content["rows"].append(dict(row))
+        print(f"| {' | '.join(_cell(row.get(column)) for column in self._columns)} |", flush=True)
+
+    def save(self, path: str | None) -> None:
+        if path:
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+            Path(path).write_text(json.dumps(self._content, indent=1) + "\n")
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "–"
+    if isinstance(value, str):
+        return value
+    if isinstance(value, int):
+        return f"{value:,}"
+    return shown(value) if isinstance(value, float) else summary(value)
