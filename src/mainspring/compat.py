@@ -18,7 +18,14 @@ if TYPE_CHECKING or django.VERSION >= (6, 0):
         TaskResultStatus,
     )
     from django.tasks.exceptions import InvalidTask, InvalidTaskBackend, TaskResultDoesNotExist, TaskResultMismatch
-    from django.tasks.signals import task_enqueued, task_finished, task_started
+    from django.tasks.signals import (
+        log_task_finished,
+        log_task_started,
+        task_enqueued,
+        task_finished,
+        task_started,
+    )
+    from django.tasks.signals import logger as tasks_logger
     from django.utils.json import normalize_json
 else:
     import django_tasks.exceptions as _exceptions
@@ -34,7 +41,14 @@ else:
         TaskResultStatus,
     )
     from django_tasks.exceptions import TaskResultDoesNotExist, TaskResultMismatch
-    from django_tasks.signals import task_enqueued, task_finished, task_started
+    from django_tasks.signals import (
+        log_task_finished,
+        log_task_started,
+        task_enqueued,
+        task_finished,
+        task_started,
+    )
+    from django_tasks.signals import logger as tasks_logger
     from django_tasks.utils import normalize_json
 
     # The backport's next release takes Django's names for these two.
@@ -94,9 +108,12 @@ __all__ = [
     "TaskResultDoesNotExist",
     "TaskResultMismatch",
     "TaskResultStatus",
+    "log_task_finished",
+    "log_task_started",
     "normalize_json",
     "task_backends",
     "task_enqueued",
     "task_finished",
     "task_started",
+    "tasks_logger",
 ]

@@ -6,6 +6,7 @@ import secrets
 import time
 import uuid
 from enum import StrEnum
+from functools import lru_cache
 from operator import attrgetter
 from typing import Any, NamedTuple
 
@@ -253,12 +254,17 @@ def _idle(job: Job, state: State, **changes: Any) -> Job:
 
 
 def _move(job: Job, state: State, **changes: Any) -> Job:
-    if state not in MOVES[State(job.state)]:
+    if state not in MOVES.get(job.state, ()):  # type: ignore[call-overload] # a State is a text, and hashes like one
         raise IllegalMove(f"Job {job.id} is {job.state}; it cannot become {state}.")
     return job._replace(state=state, **changes)
 
 
 def _append(text: str, value: Any) -> str:
     if text == "[]":
-        return json.dumps([value])
+        return _list_of_one(value) if isinstance(value, str) else json.dumps([value])
     return json.dumps([*decode_list(text), value][-MAX_KEPT:])
+
+
+@lru_cache(maxsize=16)  # a process writes its own worker id again and again
+def _list_of_one(value: str) -> str:
+    return json.dumps([value])

@@ -87,10 +87,12 @@ class Child:
 
         from mainspring.worker.connections import keep_to_this_process
         from mainspring.worker.plan import Plan
+        from mainspring.worker.signals import log_what_is_heard
         from mainspring.worker.terminal import log_to_terminal
 
         log_to_terminal()
         keep_to_this_process()
+        log_what_is_heard()
         self._plan = Plan.from_json(text)
         self._channel = channel
         self._memory = memory

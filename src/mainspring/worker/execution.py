@@ -18,11 +18,12 @@ from mainspring.compat import TaskContext, task_finished, task_started
 from mainspring.conf import Options
 from mainspring.current import CurrentJob, make_current
 from mainspring.exceptions import TimeLimitExceeded
-from mainspring.job import Job, State
+from mainspring.job import ENDS, Job, State
 from mainspring.payload import decode_arguments, encode_result
 from mainspring.results import Result, result_of
 from mainspring.retries import retry_delay
 from mainspring.tasks import Task
+from mainspring.worker import signals
 from mainspring.worker.time_limits import Run, TimeLimits, interrupt_thread, settle_interruption
 
 logger = logging.getLogger("mainspring.worker")
@@ -165,9 +166,17 @@ class Execution:
         failed = machine.fail(claimed._replace(errors="[]"), error, started_at, at)
         return Ran(claimed, failed, reason, is_refusal=True)
 
+    def is_awaited(self, ran: Ran) -> bool:
+        """Is this the end of a job, and would anybody hear of it?"""
+        job = ran.job
+        if job.state not in ENDS:
+            return False
+        level = logging.INFO if job.state == State.SUCCEEDED else logging.ERROR
+        return signals.is_heard(task_finished, self.sender, level)
+
     def announce(self, ran: Ran) -> None:
         """Send `task_finished` for a job whose end has been stored."""
-        if not State(ran.job.state).is_end:
+        if not self.is_awaited(ran):
             return
         result = result_of(ran.job, self.broker.alias)
         try:
@@ -182,16 +191,19 @@ class Execution:
 
     def _send_finished(self, result: Result) -> None:
         try:
-            task_finished.send_robust(sender=self.sender, task_result=result)
+            signals.send(task_finished, self.sender, result)
         except BaseException:  # send_robust lets through what is no Exception, and other ends are still to be told
             logger.exception("A receiver of task_finished raised.")
 
     def _prepare(self, job: Job, task: Task) -> tuple[Any, list[Any], dict[str, Any]]:
         args, kwargs = decode_arguments(job.arguments)
-        result = result_of(job, self.broker.alias)
-        task_started.send_robust(sender=self.sender, task_result=result)
-        if task.takes_context:
-            args = [TaskContext(task_result=result), *args]
+        is_heard = signals.is_heard(task_started, self.sender)
+        if is_heard or task.takes_context:
+            result = result_of(job, self.broker.alias)
+            if is_heard:
+                signals.send(task_started, self.sender, result)
+            if task.takes_context:
+                args = [TaskContext(task_result=result), *args]
         return task.func, args, kwargs
 
     def _succeeded(self, job: Job, value: Any, started_at: int) -> Ran:

@@ -316,7 +316,7 @@ class Worker:
         for accepted in self._outcomes.flush():
             self._worked_at = self._elapsed()
             self._capacity.ran(accepted)
-            ended = [ran for ran in accepted if State(ran.job.state).is_end]
+            ended = [ran for ran in accepted if self._execution.is_awaited(ran)]
             if ended:
                 self._threads.put([EndedHere(ended)])
             self._look_after_the_others([ran.job for ran in accepted])
