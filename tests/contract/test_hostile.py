@@ -187,6 +187,19 @@ def test_culprits_stand_alone(database_broker):
     assert jobs.ids(database_broker.held_by(["w1"], 30)) == culprits
 
 
+def test_culprits_of_a_turn_stand_alone(database_broker):
+    """settle_and_claim does the same, and claims all the same."""
+    batch = [jobs.succeeded(database_broker, job) for job in jobs.claimed(database_broker, 20)]
+    batch[7] = batch[7]._replace(result=SURROGATE)
+    new = jobs.pushed(database_broker, 3)
+
+    turn = database_broker.settle_and_claim(batch, "w1", None, 5)
+
+    assert [job.id for job, _ in turn.refused] == [batch[7].id]
+    assert turn.accepted == jobs.ids(batch) - {batch[7].id}
+    assert [job.id for job in turn.claimed] == [job.id for job in new]
+
+
 class Fussy(MemoryBroker):
     """Refuses a result of "bad" and counts how often it was asked."""
 

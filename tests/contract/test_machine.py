@@ -5,6 +5,7 @@ Memory alone is checked too: every step must be a legal move, and counters never
 """
 
 import os
+from itertools import repeat
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -19,7 +20,7 @@ from hypothesis.stateful import (
 )
 
 from mainspring import job as machine
-from mainspring.brokers.base import Pulse, Question, WorkerInfo
+from mainspring.brokers.base import Pulse, Question, Turn, WorkerInfo
 from mainspring.brokers.memory import MemoryBroker
 from mainspring.clock import SECOND
 from mainspring.job import ENDS, MOVES, State
@@ -148,17 +149,41 @@ class Brokers(RuleBasedStateMachine):
     @rule(outcomes=st.lists(st.tuples(ages, ways, seconds), min_size=1, max_size=6))
     def settle(self, outcomes):
         """Settle claims in one go, each in its own way; some may be old, and some settled before."""
+        written = self.outcomes(outcomes)
+        self.settle_in_each(written)
+        self.writes += written
+
+    @precondition(lambda self: self.claims)
+    @rule(
+        outcomes=st.lists(st.tuples(ages, ways, seconds), max_size=6),
+        worker=workers,
+        queues=some_queues,
+        limit=limits,
+        alone=st.booleans(),
+    )
+    def settle_and_claim(self, outcomes, worker, queues, limit, alone):
+        """Settle claims and claim anew in one go; a claim may pass over what has come back a moment ago."""
+        written = [write for write in self.outcomes(outcomes) if write[0].state != State.READY]
+        if self.may_be_passed_over:
+            self.clock.travel(10)
+        self.may_be_passed_over = False
+        batches = iter(zip(*written, strict=True)) if written else repeat(())
+        turns = self.each(lambda broker: broker.settle_and_claim(next(batches), worker, queues, limit, alone=alone))
+        self.claims += zip(*(turn.claimed for turn in turns), strict=True)
+        self.writes += written
+
+    def outcomes(self, chosen_outcomes):
+        """Return what becomes of some claims, for each of them one job per broker."""
         written = {}
-        for age, way, delay in outcomes:
+        for age, way, delay in chosen_outcomes:
             (claim,) = chosen(self.claims, [age])
             at = self.clock.tick()
             written[claim[0].id] = [write(way, job, at, delay) for job in claim]
-        self.settle_in_each(list(written.values()))
-        self.writes += written.values()
+        return list(written.values())
 
     @precondition(lambda self: self.writes)
     @rule(old=st.lists(ages, min_size=1, max_size=6))
-    def repeat(self, old):
+    def write_again(self, old):
         """Send old writes again, as a worker does whose connection was lost."""
         self.settle_in_each(list({write[0].id: write for write in chosen(self.writes, old)}.values()))
 
@@ -269,6 +294,8 @@ def comparable(answer):
             return in_any_order(comparable(answer.workers)), *rest
         case Question():
             return answer.worker_id, answer.kind, answer.body
+        case Turn():
+            return answer.accepted, comparable(answer.refused), comparable(answer.claimed)
         case list():
             return [comparable(each) for each in answer]
         case _:

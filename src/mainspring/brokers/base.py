@@ -76,6 +76,18 @@ class Risk:
     hint: str
 
 
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """
+    What one round with the store has brought: the ids of the outcomes that were accepted, those that were refused,
+    each with its reason, and new jobs.
+    """
+
+    accepted: set[str]
+    refused: list[tuple[Job, BrokerRefused]]
+    claimed: list[Job]
+
+
 class Listener(Protocol):
     """
     Waits for news of work on one connection of its own.
@@ -311,6 +323,26 @@ class Broker(ABC):
         accepted, refused = self.settle_each(jobs[:middle])
         more_accepted, more_refused = self.settle_each(jobs[middle:])
         return accepted | more_accepted, refused + more_refused
+
+    def settle_and_claim(
+        self,
+        outcomes: Sequence[Job],
+        worker_id: str,
+        queues: Collection[str] | None,
+        limit: int,
+        skip_tasks: Collection[str] = (),
+        *,
+        alone: bool = False,
+        token: int | None = None,
+    ) -> Turn:
+        """
+        Do as `settle_each` with the outcomes and then as `claim`, in as few trips to the store as it can be done.
+
+        When BrokerUnavailable is raised any of it may have happened; to ask again is safe.
+        """
+        accepted, refused = self.settle_each(outcomes)
+        claimed = self.claim(worker_id, queues, limit, skip_tasks, alone=alone, token=token)
+        return Turn(accepted, refused, claimed)
 
     def rescue(
         self,

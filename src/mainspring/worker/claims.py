@@ -1,9 +1,9 @@
 """The claims of one process, and the jobs of those whose reply was lost."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from mainspring import job as machine
-from mainspring.brokers.base import Broker
+from mainspring.brokers.base import Broker, Turn
 from mainspring.exceptions import BrokerUnavailable
 from mainspring.job import Job
 
@@ -32,12 +32,20 @@ class Claims:
         return min((looks[0] for looks in self._doubtful.values()), default=None)
 
     def claim(
-        self, queues: Collection[str] | None, limit: int, skip_tasks: Collection[str], *, alone: bool
-    ) -> list[Job]:
-        """Claim as the broker does; after an error `look_at` is set."""
+        self,
+        outcomes: Sequence[Job],
+        queues: Collection[str] | None,
+        limit: int,
+        skip_tasks: Collection[str],
+        *,
+        alone: bool,
+    ) -> Turn:
+        """Settle and claim as the broker does; after an error `look_at` is set."""
         token = machine.new_token()
         try:
-            return self._broker.claim(self._worker_id, queues, limit, skip_tasks, alone=alone, token=token)
+            return self._broker.settle_and_claim(
+                outcomes, self._worker_id, queues, limit, skip_tasks, alone=alone, token=token
+            )
         except BrokerUnavailable:
             now = self._broker.clock.elapsed()
             self._doubtful[token] = [now + seconds for seconds in LOOK_AFTER]

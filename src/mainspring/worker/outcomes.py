@@ -1,13 +1,15 @@
 """Outcomes on their way to the store: gathered for a moment, written in one statement, never dropped."""
 
 import logging
+import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
 from mainspring.brokers.base import Broker
 from mainspring.conf import Options
 from mainspring.exceptions import BrokerRefused, BrokerUnavailable
+from mainspring.job import Job
 from mainspring.worker.execution import Execution, Ran
 
 RETRY_AFTER = 0.5
@@ -85,14 +87,20 @@ class Outcomes:
         a failure instead; what no longer belongs to this worker is dropped and said so.
         """
         left = len(self._waiting)
-        while batch := self._take(left):
+        while batch := self.take(left):
             left -= len(batch)
-            yield self._store_batch(batch)
+            try:
+                accepted, refused = self._broker.settle_each([ran.job for ran in batch])
+            except BrokerUnavailable:
+                self.take_again(batch)
+                raise
+            yield self.written(batch, accepted, refused)
 
-    def _take(self, most: int) -> list[Ran]:
+    def take(self, most: int = sys.maxsize) -> list[Ran]:
+        """Return a batch of what waits here, for somebody else to write; `written` or `take_again` must follow."""
         batch: list[Ran] = []
         size = 0
-        while len(batch) < most:
+        while self._waiting and len(batch) < most:
             job = self._waiting[0].job
             size += len(job.result or "") + len(job.errors)
             if batch and size > MOST_AT_ONCE:
@@ -100,24 +108,25 @@ class Outcomes:
             batch.append(self._waiting.popleft())
         return batch
 
-    def _store_batch(self, rans: list[Ran]) -> list[Ran]:
-        try:
-            accepted, refused = self._broker.settle_each([ran.job for ran in rans])
-        except BrokerUnavailable:
-            self._waiting.extendleft(reversed(rans))
-            raise
+    def take_again(self, batch: Sequence[Ran]) -> None:
+        """Take a batch back that could not be written."""
+        self._waiting.extendleft(reversed(batch))
+
+    def written(
+        self, batch: Sequence[Ran], accepted: Collection[str], refused: Iterable[tuple[Job, BrokerRefused]]
+    ) -> list[Ran]:
+        """Return what the store has accepted of a batch, and see to the rest."""
         reasons = {job.id: error for job, error in refused}
-        for ran in rans:
+        for ran in batch:
             if ran.job.id in reasons:
                 self._refuse(ran, reasons[ran.job.id])
-        for ran in rans:
-            if ran.job.id not in accepted and ran.job.id not in reasons:
+            elif ran.job.id not in accepted:
                 logger.warning(
                     "Job %s (%s) ran here, but it is no longer this worker's: its outcome is dropped.",
                     ran.job.id,
                     ran.job.task_path,
                 )
-        return [ran for ran in rans if ran.job.id in accepted]
+        return [ran for ran in batch if ran.job.id in accepted]
 
     def _refuse(self, ran: Ran, reason: BrokerRefused) -> None:
         """Have an outcome that the store refuses stored as a failure; what it refuses even so is left to a rescue."""

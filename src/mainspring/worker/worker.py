@@ -16,7 +16,7 @@ from mainspring.worker.capacity import Capacity, Pool
 from mainspring.worker.claims import Claims
 from mainspring.worker.connections import tidy_connections, try_idle_connections
 from mainspring.worker.coroutines import Coroutines
-from mainspring.worker.execution import Execution
+from mainspring.worker.execution import Execution, Ran
 from mainspring.worker.known_tasks import KnownTasks
 from mainspring.worker.outcomes import Outcomes
 from mainspring.worker.reports import NoReports, Reports
@@ -153,7 +153,10 @@ class Worker:
         return self._options.max_jobs is not None and self.jobs_claimed >= self._options.max_jobs
 
     def _is_idle(self) -> bool:
-        return self._threads.is_idle and self._coroutines.is_idle and not self._outcomes and not self._to_release
+        return self._runs_nothing() and not self._outcomes and not self._to_release
+
+    def _runs_nothing(self) -> bool:
+        return self._threads.is_idle and self._coroutines.is_idle
 
     def _is_over(self) -> bool:
         if self._stops_by is not None:
@@ -214,11 +217,12 @@ class Worker:
 
     def _use_store(self) -> None:
         try:
-            self._flush()
             self._release()
             self._claims.give_back()
+            self._retire_if_too_large()
             if self._wants_to_look() and not self._claims_no_more() and self._reports.is_trusted():
                 self._claim()
+            self._flush()
         except BrokerUnavailable as error:
             delay = RECONNECT[min(self._failures, len(RECONNECT) - 1)]
             if not self._failures:
@@ -248,7 +252,7 @@ class Worker:
         self._reports.set_clock(self.broker.clock)
         began = self._elapsed()
         left_alone = self._tasks.unknown() | self._capacity.tasks_of(full_pools)
-        jobs = self._claims.claim(self._queues, limit, left_alone, alone=self._is_alone)
+        jobs = self._settle_and_claim(limit, left_alone)
         if full_pools and not jobs:
             # To look past a backlog of the other kind takes time that grows with it.
             self._looks_past_at = self._elapsed() + LOOK_AGAIN + LOOK_PAST * (self._elapsed() - began)
@@ -261,11 +265,29 @@ class Worker:
             # A look that found something, or that somebody asked for, is followed by one more: see LOOK_AGAIN.
             self._looks_at = self._elapsed() + LOOK_AGAIN if jobs or is_woken else None
 
+    def _settle_and_claim(self, limit: int, left_alone: Collection[str]) -> list[Job]:
+        """Claim, and store on the way what waits for it."""
+        batch = self._outcomes.take()
+        if self._outcomes:  # more than one statement carries
+            self._outcomes.take_again(batch)
+            self._store_outcomes()
+            batch = []
+        try:
+            turn = self._claims.claim(
+                [ran.job for ran in batch], self._queues, limit, left_alone, alone=self._is_alone
+            )
+        except BrokerUnavailable:
+            self._outcomes.take_again(batch)
+            raise
+        self._look_after(self._outcomes.written(batch, turn.accepted, turn.refused))
+        return turn.claimed
+
     def _limit(self) -> int:
         """Return how many jobs to claim now."""
+        # Outcomes do not count: they are stored on the way.
         if self._is_alone:
-            return 1 if self._is_idle() else 0
-        held = self._threads.waiting + self._coroutines.waiting + len(self._outcomes) + len(self._to_release)
+            return 1 if self._runs_nothing() and not self._to_release else 0
+        held = self._threads.waiting + self._coroutines.waiting + len(self._to_release)
         limits = [self._capacity.room(), self._options.max_in_flight - held]
         if self._options.max_jobs is not None:
             limits.append(self._options.max_jobs - self.jobs_claimed)
@@ -313,23 +335,30 @@ class Worker:
         is_due = self._outcomes.is_due(self._elapsed())
         if not (is_due or (self._outcomes and (is_last or self._claims_no_more()))):
             return
-        for accepted in self._outcomes.flush():
-            self._worked_at = self._elapsed()
-            self._capacity.ran(accepted)
-            ended = [ran for ran in accepted if self._execution.is_awaited(ran)]
-            if ended:
-                self._threads.put([EndedHere(ended)])
-            self._look_after_the_others([ran.job for ran in accepted])
-        if not self._is_retiring and (excess := self._weight.excess(self._elapsed())):
-            self._retire(excess)
+        self._store_outcomes()
 
-    def _look_after_the_others(self, jobs: list[Job]) -> None:
-        """See to it that jobs which are to run again will be found when they are due."""
-        due = [job.due_at for job in jobs if job.due_at is not None]
+    def _store_outcomes(self) -> None:
+        for accepted in self._outcomes.flush():
+            self._look_after(accepted)
+
+    def _look_after(self, stored: list[Ran]) -> None:
+        """Do what follows from outcomes that have been stored."""
+        if not stored:
+            return
+        self._worked_at = self._elapsed()
+        self._capacity.ran(stored)
+        if awaited := [ran for ran in stored if self._execution.is_awaited(ran)]:
+            self._threads.put([EndedHere(awaited)])
+        # Jobs that are to run again must be found when they are due.
+        due = [ran.job.due_at for ran in stored if ran.job.due_at is not None]
         if due:
             self._reports.deferred(min(due))
-        if any(job.state == State.READY for job in jobs):
+        if any(ran.job.state == State.READY for ran in stored):
             self._is_woken = True
+
+    def _retire_if_too_large(self) -> None:
+        if not self._is_retiring and (excess := self._weight.excess(self._elapsed())):
+            self._retire(excess)
 
     def _retire(self, reason: str) -> None:
         self.retire()

@@ -5,23 +5,23 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from django.db import connections, transaction
 
 from mainspring import job as machine
-from mainspring.brokers.base import Broker, Count, Listener, Pulse, Question, WorkerInfo
+from mainspring.brokers.base import Broker, Count, Listener, Pulse, Question, Turn, WorkerInfo
 from mainspring.brokers.database import errors, listings, questions, retention
 from mainspring.brokers.database.cursor import Cursor
 from mainspring.brokers.database.mysql import MySQL
 from mainspring.brokers.database.postgresql import PostgreSQL
 from mainspring.brokers.database.sqlite import SQLite
-from mainspring.brokers.database.store import END, Connection, Span, Store
+from mainspring.brokers.database.store import END, Connection, Span, Store, Wish
 from mainspring.brokers.database.waiting import wait_for
 from mainspring.brokers.listening import Calls, is_soon
 from mainspring.brokers.store_time import StoreTime
 from mainspring.clock import SECOND, Clock
-from mainspring.exceptions import BrokerUnavailable
+from mainspring.exceptions import BrokerRefused, BrokerUnavailable
 from mainspring.job import ALONE, ENDS, Job, State
 
 T = TypeVar("T")
@@ -29,6 +29,16 @@ T = TypeVar("T")
 STORES: dict[str, type[Store]] = {"postgresql": PostgreSQL, "sqlite": SQLite, "mysql": MySQL}
 LOCKED_FOR = SECOND // 4  # how long not to look again for due jobs of which somebody holds every row
 LONGEST_WAIT = 86_400  # seconds; who waits longer is told up to BACKSTOP seconds late
+
+
+class Look(NamedTuple):
+    """Where and when a claim looks: at the moment `at`, for which the clock's `elapsed` gave `began`."""
+
+    queues: list[str]
+    spans: Sequence[Span]
+    at: int
+    began: float
+    alone: bool
 
 
 class DatabaseBroker(Broker):
@@ -69,30 +79,56 @@ class DatabaseBroker(Broker):
         alone: bool = False,
         token: int | None = None,
     ) -> list[Job]:
-        if queues is None:
-            queues = self._run(self._store.queue_names)
-        queues = list(dict.fromkeys(queues))
-        if not queues or limit < 1:
+        look = self._look(queues, skip_tasks, alone)
+        if not look.spans or limit < 1:
             return []
-        at, began, token = self.clock.moment(), self.clock.elapsed(), token or machine.new_token()
-        if alone:
-            spans: Sequence[Span] = [Span(queue, ALONE, END) for queue in queues]
-        else:
-            spans = self._cursor.spans(queues, skip_tasks, began)
-        jobs = sorted(self._run(self._store.claim, spans, limit, skip_tasks, worker_id, token, at), key=_rank)
-        if alone:
-            return jobs
-        bands = {(job.queue_name, job.priority) for job in jobs}
-        if len(spans) == len(queues) and not any(span.low for span in spans):
-            self._cursor.looked(began, self.clock.elapsed())
-            bands |= set(self._run(self._store.bands, queues) if skip_tasks else ())
-        self._cursor.learn(queues, bands, jobs, limit, at)
-        return jobs
+        wish = Wish(look.spans, limit, skip_tasks, worker_id, token or machine.new_token(), look.at)
+        return self._learnt(look, wish, self._run(self._store.claim, wish))
 
     def settle(self, jobs: Sequence[Job]) -> set[str]:
-        if not jobs:
-            return set()
-        moved = self._run(self._store.settle, jobs)
+        return self._settled(jobs, self._run(self._store.settle, jobs)) if jobs else set()
+
+    def settle_and_claim(
+        self,
+        outcomes: Sequence[Job],
+        worker_id: str,
+        queues: Collection[str] | None,
+        limit: int,
+        skip_tasks: Collection[str] = (),
+        *,
+        alone: bool = False,
+        token: int | None = None,
+    ) -> Turn:
+        look = self._look(queues, skip_tasks, alone) if outcomes and limit > 0 else None
+        if look is not None and look.spans:
+            wish = Wish(look.spans, limit, skip_tasks, worker_id, token or machine.new_token(), look.at)
+            with suppress(BrokerRefused):  # then one by one, and the claim after them
+                moved, jobs = self._run(self._store.settle_and_claim, outcomes, wish)
+                return Turn(self._settled(outcomes, moved), [], self._learnt(look, wish, jobs))
+        return super().settle_and_claim(outcomes, worker_id, queues, limit, skip_tasks, alone=alone, token=token)
+
+    def _look(self, queues: Collection[str] | None, skip_tasks: Collection[str], alone: bool) -> Look:
+        """Return where a claim looks that begins now."""
+        names = list(dict.fromkeys(self._run(self._store.queue_names) if queues is None else queues))
+        at, began = self.clock.moment(), self.clock.elapsed()
+        if alone:
+            return Look(names, [Span(queue, ALONE, END) for queue in names], at, began, alone)
+        return Look(names, self._cursor.spans(names, skip_tasks, began), at, began, alone)
+
+    def _learnt(self, look: Look, wish: Wish, claimed: list[Job]) -> list[Job]:
+        """Have the cursor learn from what a look has shown, and return the jobs in order."""
+        jobs = sorted(claimed, key=_rank)
+        if look.alone:
+            return jobs
+        bands = {(job.queue_name, job.priority) for job in jobs}
+        if len(look.spans) == len(look.queues) and not any(span.low for span in look.spans):
+            self._cursor.looked(look.began, self.clock.elapsed())
+            bands |= set(self._run(self._store.bands, look.queues) if wish.skip_tasks else ())
+        self._cursor.learn(look.queues, bands, jobs, wish.limit, look.at)
+        return jobs
+
+    def _settled(self, jobs: Sequence[Job], moved: set[str]) -> set[str]:
+        """Return which outcomes are accepted, when those of `moved` have been written just now."""
         if ready := [job for job in jobs if job.state == State.READY and job.id in moved]:
             self._cursor.line_up(ready)
             self.wake()

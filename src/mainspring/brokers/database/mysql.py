@@ -18,7 +18,7 @@ from mainspring.brokers.database.listeners import (
     is_readable,
     own_connection,
 )
-from mainspring.brokers.database.store import Connection, Span, Store, as_jobs, as_json
+from mainspring.brokers.database.store import Connection, Store, Wish, as_jobs, as_json
 from mainspring.brokers.database.tables import FINISHED, FINISHED_COLUMNS, JOB, MUTABLE_COLUMNS, WAITER, WORKER
 from mainspring.brokers.database.transactions import in_transaction
 from mainspring.brokers.database.waiting import AnnouncedWait
@@ -104,16 +104,7 @@ class MySQL(Store):
                 names += cursor.fetchone()
         return names[1:-1]
 
-    def claim(
-        self,
-        connection: Connection,
-        spans: Sequence[Span],
-        limit: int,
-        skip_tasks: Collection[str],
-        worker_id: str,
-        token: int,
-        at: int,
-    ) -> list[Job]:
+    def take(self, cursor: Any, wish: Wish) -> list[Job]:
         pick = (
             f"SELECT {self.job_columns} FROM {JOB} {self.by_rank}"
             " WHERE queue_name = %s AND `rank` >= %s AND `rank` < %s AND state = 'ready'"
@@ -123,16 +114,15 @@ class MySQL(Store):
             f"UPDATE {JOB} {self.by_id} SET state = 'running', token = %s, worker_id = %s, last_attempted_at = %s"
             " WHERE id IN %s"
         )
-        skipped = self.listed(skip_tasks)
-        with self.transaction(connection), connection.cursor() as cursor:
-            jobs: list[Job] = []
-            for span in spans:
-                cursor.execute(pick, [*span, skipped, limit])
-                jobs += as_jobs(cursor)
-            jobs = sorted(jobs, key=lambda job: job.rank or 0)[:limit]
-            if jobs:
-                cursor.execute(take, [token, worker_id, at, tuple(job.id for job in jobs)])
-        return [machine.claim(job, worker_id, token, at) for job in jobs]
+        skipped = self.listed(wish.skip_tasks)
+        jobs: list[Job] = []
+        for span in wish.spans:
+            cursor.execute(pick, [*span, skipped, wish.limit])
+            jobs += as_jobs(cursor)
+        jobs = sorted(jobs, key=lambda job: job.rank or 0)[: wish.limit]
+        if jobs:
+            cursor.execute(take, [wish.token, wish.worker_id, wish.at, tuple(job.id for job in jobs)])
+        return [machine.claim(job, wish.worker_id, wish.token, wish.at) for job in jobs]
 
     def finish(self, cursor: Any, jobs: Sequence[Job]) -> None:
         if jobs:

@@ -4,14 +4,14 @@ import json
 import secrets
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from django.db import transaction
 
 from mainspring.brokers.base import Listener, Pulse, Question
 from mainspring.brokers.database.listeners import ConnectionListener, PollingListener, is_readable, own_connection
-from mainspring.brokers.database.store import QUEUES, Connection, Span, Store, as_jobs, as_json, as_worker
+from mainspring.brokers.database.store import QUEUES, Connection, Store, Wish, as_jobs, as_json, as_worker
 from mainspring.brokers.database.tables import (
     FINISHED,
     FINISHED_COLUMNS,
@@ -40,8 +40,8 @@ ENDS_CHANNEL = "mainspring_ends"
 # Each span is one walk along the index: `queue_name = ANY(...) ORDER BY rank` would sort the backlog. Both bounds are
 # there even for a whole queue, as without them the planner sorts the backlog too while it has no statistics.
 # MATERIALIZED keeps it from running what locks once per row of the update.
-CLAIM = f"""
-    WITH picked AS MATERIALIZED (
+PICKED = f"""
+    picked AS MATERIALIZED (
         SELECT first.id
         FROM unnest(%s::text[], %s::bigint[], %s::bigint[]) AS span (queue_name, low, high)
         CROSS JOIN LATERAL (
@@ -53,10 +53,13 @@ CLAIM = f"""
         ) AS first
         ORDER BY first.rank LIMIT %s
     )
+"""
+TAKE = f"""
     UPDATE {JOB} AS job SET state = 'running', token = %s, worker_id = %s, last_attempted_at = %s
     FROM picked WHERE job.id = picked.id
     RETURNING {", ".join(f"job.{name}" for name in JOB_COLUMNS)}
 """
+CLAIM = f"WITH {PICKED} {TAKE}"
 
 
 def _rows(columns: Sequence[str]) -> str:
@@ -68,17 +71,27 @@ def _rows(columns: Sequence[str]) -> str:
 INSERT = f"INSERT INTO {JOB} ({', '.join(JOB_COLUMNS)}) SELECT * FROM {_rows(JOB_COLUMNS)}"
 
 OUTCOME_COLUMNS = ("id", "token", *MUTABLE_COLUMNS)
+# Of these an end changes neither the worker nor the interruptions, and the finished job has no place in line.
+END_COLUMNS = tuple(name for name in OUTCOME_COLUMNS if name not in ("rank", "due_at", "worker_id", "interruptions"))
 # The subquery hides the state from the planner: where statistics know of no running job it would expect one row and
 # compare every outcome with every running job.
 HELD = "job.id = outcome.id AND job.token = outcome.token AND job.state = (SELECT 'running')"
-FINISH = f"""
-    WITH gone AS (
-        DELETE FROM {JOB} AS job USING {_rows(OUTCOME_COLUMNS)} WHERE {HELD}
-        RETURNING {", ".join(f"{'outcome' if name in MUTABLE_COLUMNS else 'job'}.{name}" for name in FINISHED_COLUMNS)}
+ENDED = f"""
+    gone AS (
+        DELETE FROM {JOB} AS job USING {_rows(END_COLUMNS)} WHERE {HELD}
+        RETURNING {", ".join(f"{'outcome' if name in END_COLUMNS else 'job'}.{name}" for name in FINISHED_COLUMNS)}
     )
     , ended AS (INSERT INTO {FINISHED} ({", ".join(FINISHED_COLUMNS)}) SELECT * FROM gone RETURNING id)
-    SELECT id, (SELECT pg_notify('{ENDS_CHANNEL}', ended.id)::text FROM {WAITER} WHERE job_id = ended.id LIMIT 1)
-    FROM ended
+"""
+ANNOUNCED = f"(SELECT pg_notify('{ENDS_CHANNEL}', ended.id)::text FROM {WAITER} WHERE job_id = ended.id LIMIT 1)"
+FINISH = f"WITH {ENDED} SELECT id, {ANNOUNCED} FROM ended"
+# Claimed jobs, and of ended ones the id, with NULL for everything else; the announcement is NULL as well.
+STATE = JOB_COLUMNS.index("state")
+FINISH_AND_CLAIM = f"""
+    WITH {ENDED}, {PICKED}, taken AS ({TAKE})
+    SELECT {", ".join(JOB_COLUMNS)} FROM taken
+    UNION ALL
+    SELECT id, {", ".join("NULL" if name != "result" else ANNOUNCED for name in JOB_COLUMNS[1:])} FROM ended
 """
 PUT_BACK = f"""
     UPDATE {JOB} AS job SET {", ".join(f"{name} = outcome.{name}" for name in MUTABLE_COLUMNS)}
@@ -161,20 +174,13 @@ class PostgreSQL(Store):
         for start in range(0, len(jobs), 1000):
             cursor.execute(f"{INSERT} {on_conflict}", [as_json(jobs[start : start + 1000], JOB_COLUMNS)])
 
-    def claim(
-        self,
-        connection: Connection,
-        spans: Sequence[Span],
-        limit: int,
-        skip_tasks: Collection[str],
-        worker_id: str,
-        token: int,
-        at: int,
-    ) -> list[Job]:
-        by_column = [list(column) for column in zip(*spans, strict=True)]
+    def claim(self, connection: Connection, wish: Wish) -> list[Job]:
         with connection.cursor() as cursor:
-            cursor.execute(CLAIM, [*by_column, list(skip_tasks), limit, limit, token, worker_id, at])
-            return as_jobs(cursor)
+            return self.take(cursor, wish)
+
+    def take(self, cursor: Any, wish: Wish) -> list[Job]:
+        cursor.execute(CLAIM, _wished(wish))
+        return as_jobs(cursor)
 
     def announce(self, cursor: Any, ids: Collection[str]) -> None:
         cursor.execute(f"SELECT pg_notify('{ENDS_CHANNEL}', job_id) FROM {WAITER} WHERE job_id = ANY(%s)", [list(ids)])
@@ -200,13 +206,26 @@ class PostgreSQL(Store):
         return PolledWait(own, is_own=True) if self._is_deaf else NotifyWait(own, id, at, expires_at)
 
     def settle(self, connection: Connection, jobs: Sequence[Job]) -> set[str]:
-        if self.longest_wait is not None:
+        if self.longest_wait is not None or connection.in_atomic_block or not _are_alike(jobs):
             return super().settle(connection, jobs)
+        with connection.cursor() as cursor:
+            return self.move(cursor, jobs)
+
+    def settle_and_claim(self, connection: Connection, jobs: Sequence[Job], wish: Wish) -> tuple[set[str], list[Job]]:
+        if connection.in_atomic_block or not all(job.state in ENDS for job in jobs):
+            return super().settle_and_claim(connection, jobs, wish)
+        with connection.cursor() as cursor:
+            cursor.execute(FINISH_AND_CLAIM, [as_json(jobs, END_COLUMNS), *_wished(wish)])
+            rows = cursor.fetchall()
+        claimed = [Job._make(row) for row in rows if row[STATE] is not None]
+        return {row[0] for row in rows if row[STATE] is None}, claimed
+
+    def move(self, cursor: Any, jobs: Sequence[Job]) -> set[str]:
+        if self.longest_wait is not None:
+            return super().move(cursor, jobs)
         ended = [job for job in jobs if job.state in ENDS]
         back = [job for job in jobs if job.state in LIVE]
-        is_one_statement = not (ended and back) and not connection.in_atomic_block
-        with nullcontext() if is_one_statement else self.transaction(connection), connection.cursor() as cursor:
-            return _settle(cursor, FINISH, ended) | _settle(cursor, PUT_BACK, back)
+        return _moved(cursor, FINISH, ended, END_COLUMNS) | _moved(cursor, PUT_BACK, back, OUTCOME_COLUMNS)
 
     def beat(
         self, connection: Connection, rows: Sequence[tuple[Any, ...]], queues: Collection[str] | None
@@ -285,8 +304,19 @@ def _notifications(own: Connection) -> list[str]:
         return [notify.extra.decode() for notify in iter(raw.pgconn.notifies, None)]
 
 
-def _settle(cursor: Any, statement: str, jobs: Sequence[Job]) -> set[str]:
+def _moved(cursor: Any, statement: str, jobs: Sequence[Job], columns: Sequence[str]) -> set[str]:
     if not jobs:
         return set()
-    cursor.execute(statement, [as_json(jobs, OUTCOME_COLUMNS)])
+    cursor.execute(statement, [as_json(jobs, columns)])
     return {id for id, *_ in cursor.fetchall()}
+
+
+def _are_alike(jobs: Sequence[Job]) -> bool:
+    """Does one statement write all of these outcomes?"""
+    return len({job.state in ENDS for job in jobs}) == 1
+
+
+def _wished(wish: Wish) -> list[Any]:
+    """Return the parameters of a claim."""
+    by_column = [list(column) for column in zip(*wish.spans, strict=True)]
+    return [*by_column, list(wish.skip_tasks), wish.limit, wish.limit, wish.token, wish.worker_id, wish.at]

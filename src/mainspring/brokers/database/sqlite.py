@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -12,7 +12,7 @@ from django.db import DatabaseError, transaction
 
 from mainspring.brokers.database import errors
 from mainspring.brokers.database.listeners import own_connection
-from mainspring.brokers.database.store import Connection, Span, Store, as_jobs
+from mainspring.brokers.database.store import Connection, Store, Wish, as_jobs
 from mainspring.brokers.database.tables import FINISHED_COLUMNS, JOB, JOB_COLUMNS, TEXT_COLUMNS
 from mainspring.brokers.database.transactions import in_transaction
 from mainspring.exceptions import NotSentYet
@@ -88,24 +88,19 @@ class SQLite(Store):
         finally:
             raw.text_factory = str if usual is FORGIVING else usual
 
-    def claim(
-        self,
-        connection: Connection,
-        spans: Sequence[Span],
-        limit: int,
-        skip_tasks: Collection[str],
-        worker_id: str,
-        token: int,
-        at: int,
-    ) -> list[Job]:
-        where = [json.dumps(spans), self.listed(skip_tasks)]
+    def claim(self, connection: Connection, wish: Wish) -> list[Job]:
         with connection.cursor() as cursor:
             # A look takes no lock, so that idle workers are in nobody's way.
-            cursor.execute(PICK, [*where, 1, 1])
-            if not cursor.fetchall():
-                return []
-            cursor.execute(CLAIM, [token, worker_id, at, *where, limit, limit])
-            return as_jobs(cursor)
+            cursor.execute(PICK, [*self._where(wish), 1, 1])
+            return self.take(cursor, wish) if cursor.fetchall() else []
+
+    def take(self, cursor: Any, wish: Wish) -> list[Job]:
+        taken = [wish.token, wish.worker_id, wish.at]
+        cursor.execute(CLAIM, [*taken, *self._where(wish), wish.limit, wish.limit])
+        return as_jobs(cursor)
+
+    def _where(self, wish: Wish) -> list[str]:
+        return [json.dumps(wish.spans), self.listed(wish.skip_tasks)]
 
     def moment(self, connection: Connection) -> int:
         return time.time_ns() // 1000

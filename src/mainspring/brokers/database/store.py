@@ -58,6 +58,17 @@ class Span(NamedTuple):
     high: int = WHOLE
 
 
+class Wish(NamedTuple):
+    """What a claim asks for: up to `limit` ready jobs, lowest rank first, and what is written to those taken."""
+
+    spans: Sequence[Span]
+    limit: int
+    skip_tasks: Collection[str]
+    worker_id: str
+    token: int
+    at: int
+
+
 class Store:
     """
     The statements of one kind of database; PostgreSQL, SQLite and MySQL say what they do differently.
@@ -137,17 +148,13 @@ class Store:
     def insert_many(self, cursor: Any, jobs: Sequence[Job], on_conflict: str = "") -> None:
         cursor.executemany(f"{self.insert} {on_conflict}", jobs)
 
-    def claim(
-        self,
-        connection: Connection,
-        spans: Sequence[Span],
-        limit: int,
-        skip_tasks: Collection[str],
-        worker_id: str,
-        token: int,
-        at: int,
-    ) -> list[Job]:
-        """Take up to `limit` ready jobs from these spans, lowest rank first, and return them in any order."""
+    def claim(self, connection: Connection, wish: Wish) -> list[Job]:
+        """Take ready jobs and return them in any order."""
+        with self.transaction(connection), connection.cursor() as cursor:
+            return self.take(cursor, wish)
+
+    def take(self, cursor: Any, wish: Wish) -> list[Job]:
+        """Take ready jobs in this transaction."""
         raise NotImplementedError
 
     def settle(self, connection: Connection, jobs: Sequence[Job]) -> set[str]:
@@ -156,16 +163,25 @@ class Store:
 
         Whoever waits for no lock passes over rows that somebody else has locked.
         """
-        lock = self.for_update if self.longest_wait is None else self.skip_locked
         with self.transaction(connection), connection.cursor() as cursor:
-            cursor.execute(
-                f"SELECT id, token FROM {JOB} {self.by_id} WHERE id {self.is_in} AND state = 'running' {lock}",
-                [self.listed([job.id for job in jobs])],
-            )
-            held = set(cursor.fetchall())
-            moved = [job for job in jobs if (job.id, job.token) in held]
-            self.finish(cursor, [job for job in moved if job.state in ENDS])
-            self.put_back(cursor, [job for job in moved if job.state in LIVE])
+            return self.move(cursor, jobs)
+
+    def settle_and_claim(self, connection: Connection, jobs: Sequence[Job], wish: Wish) -> tuple[set[str], list[Job]]:
+        """Do both in one transaction: a commit waits for the disk, and is there once for both."""
+        with self.transaction(connection), connection.cursor() as cursor:
+            return self.move(cursor, jobs), self.take(cursor, wish)
+
+    def move(self, cursor: Any, jobs: Sequence[Job]) -> set[str]:
+        """Write what became of jobs in this transaction."""
+        lock = self.for_update if self.longest_wait is None else self.skip_locked
+        cursor.execute(
+            f"SELECT id, token FROM {JOB} {self.by_id} WHERE id {self.is_in} AND state = 'running' {lock}",
+            [self.listed([job.id for job in jobs])],
+        )
+        held = set(cursor.fetchall())
+        moved = [job for job in jobs if (job.id, job.token) in held]
+        self.finish(cursor, [job for job in moved if job.state in ENDS])
+        self.put_back(cursor, [job for job in moved if job.state in LIVE])
         return {job.id for job in moved}
 
     def finish(self, cursor: Any, jobs: Sequence[Job]) -> None:
