@@ -220,9 +220,9 @@ class Worker:
             self._release()
             self._claims.give_back()
             self._retire_if_too_large()
-            if self._wants_to_look() and not self._claims_no_more() and self._reports.is_trusted():
-                self._claim()
-            self._flush()
+            may_claim = not self._claims_no_more() and self._reports.is_trusted()
+            if not (may_claim and self._wants_to_look() and self._claim()):
+                self._flush()
         except BrokerUnavailable as error:
             delay = RECONNECT[min(self._failures, len(RECONNECT) - 1)]
             if not self._failures:
@@ -240,7 +240,8 @@ class Worker:
         is_due = self._looks_at is not None and self._elapsed() >= self._looks_at
         return self._is_woken or is_due or any(self._capacity.room_in(pool) > 0 for pool in self._unmet)
 
-    def _claim(self) -> None:
+    def _claim(self) -> bool:
+        """Claim if there is room, and store outcomes on the way; return whether the store was asked."""
         is_woken, self._is_woken, self._looks_at = self._is_woken, False, None
         full_pools = self._capacity.full_pools()
         if is_woken and full_pools:
@@ -248,7 +249,7 @@ class Worker:
         limit = self._limit()
         if limit <= 0 or (full_pools and self._elapsed() < self._looks_past_at):
             self._unmet = full_pools or self._capacity.pools
-            return
+            return False
         self._reports.set_clock(self.broker.clock)
         began = self._elapsed()
         left_alone = self._tasks.unknown() | self._capacity.tasks_of(full_pools)
@@ -264,6 +265,7 @@ class Worker:
             self._unmet = full_pools
             # A look that found something, or that somebody asked for, is followed by one more: see LOOK_AGAIN.
             self._looks_at = self._elapsed() + LOOK_AGAIN if jobs or is_woken else None
+        return True
 
     def _settle_and_claim(self, limit: int, left_alone: Collection[str]) -> list[Job]:
         """Claim, and store on the way what waits for it."""
