@@ -57,6 +57,34 @@ def test_has_alone(broker):
     assert broker.beat([]).has_alone is False
 
 
+def test_has_ready(broker):
+    """Whether a job is ready that may run beside others shows where it was asked, until it has been claimed."""
+    jobs.crashed(broker)
+    deferred(broker, 60)
+    assert broker.beat([WorkerInfo("w1")], with_ready=True).has_ready is False
+
+    jobs.pushed(broker, queue_name="mail")
+    asked = [None, ["mail"], ["default", "mail"], ["default"], []]
+    answers = [broker.beat([WorkerInfo("w1")], queues, with_ready=True).has_ready for queues in asked]
+
+    assert answers == [True, True, True, False, False]
+    assert broker.beat([]).has_ready is False
+    broker.claim("w1", None, 5)
+    assert broker.beat([], with_ready=True).has_ready is False
+
+
+def test_holders(broker):
+    """All workers under which jobs run show where they were asked for, known or not."""
+    jobs.claimed(broker, worker_id="unknown")
+    jobs.claimed(broker, 2, worker_id="w1")
+    jobs.finished(broker, worker_id="w2")
+    jobs.pushed(broker)
+
+    assert broker.beat([WorkerInfo("w1")], with_holders=True).holders == {"w1", "unknown"}
+    assert broker.beat([], ["default"], with_holders=True).holders == {"w1", "unknown"}
+    assert broker.beat([WorkerInfo("w1")]).holders == set()
+
+
 def test_has_alone_in_these_queues(broker):
     """Only the queues that somebody serves matter to it; None is every queue."""
     jobs.crashed(broker, queue_name="mail")
@@ -98,6 +126,36 @@ def test_one_statement(database_broker, queues):
     """Where the database can do it, a beat is one round trip, whatever there is to beat for and to look at."""
     jobs.pushed(database_broker, queue_name="mail")
     with CaptureQueriesContext(connections["default"]) as queries:
-        database_broker.beat([WorkerInfo("w1"), WorkerInfo("w2")], queues)
+        database_broker.beat([WorkerInfo("w1"), WorkerInfo("w2")], queues, with_ready=True, with_holders=True)
 
     assert len(queries) == 1
+
+
+@pytest.mark.skipif(settings.DATABASE != "postgresql", reason="elsewhere nobody limits waits by a statement")
+def test_one_message_of_a_supervisor(database_broker, monkeypatch):
+    """So it is for a supervisor, who limits its waits by the same message, and for one transaction only."""
+    monkeypatch.setattr(database_broker._store, "longest_wait", 1.5)
+    jobs.pushed(database_broker)
+    database_broker.beat([WorkerInfo("w1")])  # connects
+
+    with CaptureQueriesContext(connections["default"]) as queries:
+        pulse = database_broker.beat([WorkerInfo("w1")], ["default"], with_ready=True)
+
+    assert (len(queries), pulse.has_ready, pulse.workers[0].beat) == (1, True, 2)
+    assert "lock_timeout" in queries[0]["sql"]
+    with connections["default"].cursor() as cursor:
+        cursor.execute("SHOW lock_timeout")
+        assert cursor.fetchone() == ("0",)
+
+
+@pytest.mark.skipif(settings.DATABASE != "mariadb", reason="two statements are for where one cannot do it")
+def test_two_statements(database_broker):
+    """MariaDB writes and looks in one statement each, in transactions of their own."""
+    jobs.pushed(database_broker)
+    database_broker.beat([WorkerInfo("w1")])
+
+    with CaptureQueriesContext(connections["default"]) as queries:
+        pulse = database_broker.beat([WorkerInfo("w1"), WorkerInfo("w2")], ["default"], with_ready=True)
+
+    assert (len(queries), pulse.has_ready) == (2, True)
+    assert [(worker.id, worker.beat) for worker in pulse.workers] == [("w1", 2), ("w2", 1)]

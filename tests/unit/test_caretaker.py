@@ -121,7 +121,46 @@ def test_a_beat_renews_the_trust_of_the_processes_in_themselves(broker, make, cr
 
     assert before + 10 <= crew.trusted_until <= broker.clock.elapsed() + 10
     assert crew.clock_offset == (broker.clock.offset or 0)
-    assert (crew.wakes, crew.sweeps) == (1, 1)
+    assert crew.sweeps == 1
+
+
+@pytest.mark.parametrize(
+    ("what", "wakes"), [("nothing", 0), ("a ready job", 1), ("one of another queue", 0), ("jobs that run", 1)]
+)
+def test_a_beat_wakes_who_may_have_missed_a_call(broker, make, crew, what, wakes):
+    """And nobody for nothing: an idle process costs no look for work."""
+    if "job" in what or "one" in what:
+        queue_name = "other" if "another" in what else "default"
+        job = new_job(task_path="a.b", arguments="{}", queue_name=queue_name, priority=0, at=broker.clock.moment())
+        broker.push([job])
+    if what == "jobs that run":
+        broker.claim("mine", None, 1)
+        crew.is_running = True
+
+    make(queues=["default"]).tick()
+
+    assert crew.wakes == wakes
+
+
+def test_pruning_is_rare_while_there_is_nothing_to_prune(broker, make, monkeypatch):
+    """An idle worker asks once in a twentieth of the time for which jobs are kept, and a busy one every minute."""
+    asked, pruned = [], [0, 0, 7, 7, 0, 0]
+
+    def prune(states, before, limit, *, dry_run):
+        asked.append(round(broker.clock.elapsed()))
+        return pruned.pop(0)
+
+    monkeypatch.setattr(broker, "prune", prune)
+    caretaker = make(keep_succeeded=7200, keep_failed=86_400)
+    for _ in range(900):
+        caretaker.tick()
+        broker.clock.travel(1)
+        if not pruned:
+            break
+
+    first, second, third = asked[::2]
+    assert second - first == pytest.approx(360, abs=6)
+    assert third - second == pytest.approx(60, abs=6)
 
 
 def test_trust_has_a_gap_where_beats_came_too_late(broker, make, crew):

@@ -44,7 +44,8 @@ class Pulse:
     `workers` are all that it knows. `next_due` is the moment at which the next deferred job falls due, or fell due if
     nobody has made it ready yet; None if none waits. `has_alone` says whether a job that must run alone is ready.
     `site` is the name of the installation that the store belongs to, None as long as nobody has said. `questions` are
-    those to the workers of this beat that nobody has answered, oldest first.
+    those to the workers of this beat that nobody has answered, oldest first. `has_ready`, if that was asked, says
+    whether any other job is ready, and `holders`, if they were, are all workers under which jobs run.
     """
 
     workers: list[WorkerInfo]
@@ -52,6 +53,8 @@ class Pulse:
     has_alone: bool
     site: str | None = None
     questions: list[Question] = field(default_factory=list)
+    has_ready: bool = False
+    holders: set[str] = field(default_factory=set)
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,13 +230,21 @@ class Broker(ABC):
         """Delete those of the jobs that have ended, and return how many there were."""
 
     @abstractmethod
-    def beat(self, workers: Sequence[WorkerInfo], queues: Collection[str] | None = None) -> Pulse:
+    def beat(
+        self,
+        workers: Sequence[WorkerInfo],
+        queues: Collection[str] | None = None,
+        *,
+        with_ready: bool = False,
+        with_holders: bool = False,
+    ) -> Pulse:
         """
         Record that these workers live, and return what there is to know for whoever looks after them.
 
         Each call raises the `beat` of each of `workers`, who are named once, and sets the Clock by the store's own
-        time. The Pulse shows these beats; its `has_alone` looks in `queues`, None being every queue. Without workers
-        nothing is written.
+        time. The Pulse shows these beats; its `has_alone` and `has_ready` look in `queues`, None being every queue.
+        Without workers nothing is written. What only `with_ready` and `with_holders` ask for takes a look at each
+        queue that may be as long as a claim's, and one at every job that runs.
         """
 
     @abstractmethod

@@ -159,7 +159,14 @@ class MemoryBroker(Broker):
                 del self._jobs[id]
         return len(ended)
 
-    def beat(self, workers: Sequence[WorkerInfo], queues: Collection[str] | None = None) -> Pulse:
+    def beat(
+        self,
+        workers: Sequence[WorkerInfo],
+        queues: Collection[str] | None = None,
+        *,
+        with_ready: bool = False,
+        with_holders: bool = False,
+    ) -> Pulse:
         at = self.clock.moment()
         with self._changed:
             for worker in workers:
@@ -167,13 +174,15 @@ class MemoryBroker(Broker):
                 started_at = known.started_at or at
                 self._workers[worker.id] = replace(worker, beat=known.beat + 1, beat_at=at, started_at=started_at)
             due = [job.due_at for job in self._in_states({State.DEFERRED}) if job.due_at is not None]
-            crashed = [job for job in self._in_states({State.READY}) if job.crashes > 0]
+            ready = [job for job in self._in_states({State.READY}) if queues is None or job.queue_name in queues]
             return Pulse(
                 workers=list(self._workers.values()),
                 next_due=min(due, default=None),
-                has_alone=any(queues is None or job.queue_name in queues for job in crashed),
+                has_alone=any(job.crashes > 0 for job in ready),
                 site=self._site,
                 questions=self._questions({worker.id for worker in workers}),
+                has_ready=with_ready and any(job.crashes == 0 for job in ready),
+                holders=self.holders() if with_holders else set(),
             )
 
     def leave(self, worker_ids: Collection[str]) -> None:

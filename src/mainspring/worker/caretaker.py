@@ -19,6 +19,8 @@ logger = logging.getLogger("mainspring.worker")
 
 BATCH = 500
 PRUNE_EVERY = 60.0
+PRUNE_AT_LEAST_EVERY = 3600.0
+PATIENCE = 20  # by which part of the time for which jobs are kept some may be pruned later
 RETRY_AFTER = 1.0
 FAR = 3600.0
 LOOK_FOR_UNKNOWN_EVERY = 30.0
@@ -164,7 +166,9 @@ class Caretaker:
 
     def _beat(self) -> None:
         sent_at, workers = self._elapsed(), self._crew.infos()
-        pulse = self._broker.beat(workers, self._queues)
+        # While jobs run the crew looks by itself, and to look from here too could take as long as a claim.
+        is_busy, looks_for_unknown = self._crew.are_running_jobs(), sent_at >= self._unknown_at
+        pulse = self._broker.beat(workers, self._queues, with_ready=not is_busy, with_holders=looks_for_unknown)
         self._check_site(pulse)
         self._trust(sent_at)
         self.has_alone = pulse.has_alone
@@ -172,13 +176,15 @@ class Caretaker:
             self.expect(pulse.next_due)
         mine = {worker.id for worker in workers} | {death.worker_id for death in self._deaths}
         self._rescue_the_dead([worker for worker in pulse.workers if worker.id not in mine])
-        self._rescue_from_the_unknown({worker.id for worker in pulse.workers} | mine)
+        if looks_for_unknown:
+            self._rescue_from_the_unknown(pulse.holders - {worker.id for worker in pulse.workers} - mine)
         now = self._elapsed()
         self._beat_at = now + self._watch.next_look(now, self._options.rescue_after * BEAT)
         self._hear(pulse.questions)
         self._crew.sweep()
-        # The backstop for every wake-up that was lost on its way.
-        self._crew.wake()
+        if is_busy or pulse.has_ready:
+            # The backstop for every wake-up that was lost on its way. Nobody is woken for nothing.
+            self._crew.wake()
 
     def _trust(self, sent_at: float) -> None:
         """Take note that a beat has arrived which was sent at this moment."""
@@ -212,16 +218,14 @@ class Caretaker:
         for worker_id in self._watch.look(watched.values(), self._elapsed()):
             self._take_back(watched[worker_id], None, "The worker that held this job went silent.")
 
-    def _rescue_from_the_unknown(self, known: set[str]) -> None:
+    def _rescue_from_the_unknown(self, holders: set[str]) -> None:
         """
-        Give back what was claimed for a worker that had been buried already.
+        Give back what was claimed for a worker that had been buried already, and so is not known.
 
         A server can end a claim long after the process that sent it has died. Nothing of such a job has begun.
         """
-        if self._elapsed() < self._unknown_at:
-            return
         self._unknown_at = self._elapsed() + LOOK_FOR_UNKNOWN_EVERY
-        before, self._unknown = self._unknown, self._broker.holders() - known - {INLINE}
+        before, self._unknown = self._unknown, holders - {INLINE}
         for worker_id in before & self._unknown:
             self.bury(Death(worker_id, frozenset(), False, "The worker had died before it heard of this job."))
 
@@ -319,7 +323,15 @@ class Caretaker:
         began = self._elapsed()
         self._prune_at = began + PRUNE_EVERY
         try:
-            if prune(self._broker, self._options, BATCH) >= BATCH:
+            pruned = prune(self._broker, self._options, BATCH)
+            if pruned == 0:
+                # Nothing has been kept for long enough. An idle worker need not ask again every minute.
+                keeps = [
+                    keep for keep in (self._options.keep_succeeded, self._options.keep_failed) if keep is not None
+                ]
+                pause = min(keeps, default=math.inf) / PATIENCE
+                self._prune_at = began + max(PRUNE_EVERY, min(pause, PRUNE_AT_LEAST_EVERY))
+            elif pruned >= BATCH:
                 # There is more. Half of the time is for that, or jobs could end faster than they are pruned.
                 now = self._elapsed()
                 self._prune_at = now + (now - began)

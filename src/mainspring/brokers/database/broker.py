@@ -194,13 +194,20 @@ class DatabaseBroker(Broker):
     def delete(self, ids: Collection[str]) -> int:
         return self._run(retention.delete, self._store, ids) if ids else 0
 
-    def beat(self, workers: Sequence[WorkerInfo], queues: Collection[str] | None = None) -> Pulse:
+    def beat(
+        self,
+        workers: Sequence[WorkerInfo],
+        queues: Collection[str] | None = None,
+        *,
+        with_ready: bool = False,
+        with_holders: bool = False,
+    ) -> Pulse:
         at = self.clock.moment()
         rows = [
             (worker.id, worker.beat + 1, worker.started_at or at, at, json.dumps(worker.facts))
             for worker in sorted(workers, key=lambda worker: worker.id)  # in one order, or two may deadlock
         ]
-        pulse, moment = self._run(self._store.beat, rows, queues)
+        pulse, moment = self._run(self._store.beat, rows, queues, with_ready, with_holders)
         self.clock.sync(moment)
         return pulse
 

@@ -11,22 +11,31 @@ from django.db import DatabaseError, OperationalError, transaction
 from django.db.backends.signals import connection_created
 
 from mainspring import job as machine
-from mainspring.brokers.base import Listener
+from mainspring.brokers.base import Listener, Pulse
 from mainspring.brokers.database.listeners import (
     ConnectionListener,
     PollingListener,
     is_readable,
     own_connection,
 )
-from mainspring.brokers.database.store import Connection, Store, Wish, as_jobs, as_json
-from mainspring.brokers.database.tables import FINISHED, FINISHED_COLUMNS, JOB, MUTABLE_COLUMNS, WAITER, WORKER
+from mainspring.brokers.database.questions import unanswered
+from mainspring.brokers.database.store import Connection, Store, Wish, as_jobs, as_json, as_worker
+from mainspring.brokers.database.tables import (
+    FINISHED,
+    FINISHED_COLUMNS,
+    JOB,
+    MUTABLE_COLUMNS,
+    QUESTION,
+    WAITER,
+    WORKER,
+)
 from mainspring.brokers.database.transactions import in_transaction
 from mainspring.brokers.database.waiting import AnnouncedWait
-from mainspring.brokers.listening import BACKSTOP
 from mainspring.exceptions import BrokerRefused
 from mainspring.job import Job
 
 INTERRUPTED = 1317
+SLEEP_FOR = 60.0  # seconds; whoever is not woken looks with the beat
 ESCAPED = "\0\b\t\n\r\x1a\"'\\"  # sent as two characters
 SURELY_FITS = 100_000  # characters; nobody sets max_allowed_packet that low
 OUTCOME_COLUMNS = ("id", *MUTABLE_COLUMNS)
@@ -148,6 +157,38 @@ class MySQL(Store):
             self.refuse_oversized(cursor.db, [outcomes])
             cursor.execute(f"UPDATE {_outcomes(cursor)} SET {changes}", [outcomes])
 
+    def beat(
+        self,
+        connection: Connection,
+        rows: Sequence[tuple[Any, ...]],
+        queues: Collection[str] | None,
+        with_ready: bool,
+        with_holders: bool,
+    ) -> tuple[Pulse, int]:
+        """Do it in two statements, each a transaction; an idle supervisor sends hardly anything else."""
+        names = self.queue_names(connection) if queues is None else queues
+        looks, listed, mine = self.looks(with_ready), self.listed(names), self.listed([row[0] for row in rows])
+        unanswered_ones = f"SELECT 1 FROM {QUESTION} WHERE worker_id {self.is_in} AND answer IS NULL"
+        moment = self.select_moment.removeprefix("SELECT ")
+        with connection.cursor() as cursor:
+            if rows:
+                cursor.executemany(f"{self.insert_worker} {self.on_known_worker_update}", rows)
+            cursor.execute(
+                f"SELECT '', {', '.join(looks)}, EXISTS ({unanswered_ones}), {moment}"
+                f" UNION ALL SELECT id, beat, started_at, beat_at, facts, NULL, NULL FROM {WORKER}",
+                [*[listed] * sum(look.count("%s") for look in looks), mine],
+            )
+            rows_by_id = {id: values for id, *values in cursor.fetchall()}
+        next_due, has_alone, has_ready, site, is_asked, now = rows_by_id.pop("")
+        workers = [
+            as_worker(id, int(beat), int(started_at), int(beat_at), facts)
+            for id, (beat, started_at, beat_at, facts, *_) in sorted(rows_by_id.items())
+        ]
+        questions = unanswered(connection, self, [row[0] for row in rows]) if is_asked else []
+        holders = self.holders(connection) if with_holders else set()
+        due = None if next_due is None else int(next_due)
+        return Pulse(workers, due, bool(has_alone), site, questions, bool(has_ready), holders), int(now)
+
     def wake(self, connection: Connection) -> None:
         _wake_up(connection, ["work"])
 
@@ -188,7 +229,7 @@ class SleepListener(ConnectionListener):
         self._fall_asleep()
 
     def _fall_asleep(self) -> None:
-        self._own.connection.send_query(_sleep(self._own, BACKSTOP, "work"))
+        self._own.connection.send_query(_sleep(self._own, SLEEP_FOR, "work"))
 
     def _hears_on(self, own: Connection) -> bool:
         if not is_readable(own.connection.fileno()):

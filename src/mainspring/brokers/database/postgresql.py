@@ -108,10 +108,14 @@ NO_BEATS = f"SELECT {WORKERS} FROM {WORKER} WHERE false"
 GIVEN_QUEUES = "SELECT unnest(%s::text[])"
 
 
-def _beat(beating: str, queues: str) -> str:
+HOLDERS = f"""
+    (SELECT COALESCE(json_agg(DISTINCT worker_id), '[]')::text FROM {JOB} WHERE worker_id > '' AND state = 'running')
+"""
+
+
+def _beat(beating: str, queues: str, with_ready: bool, with_holders: bool) -> str:
     """Return the one statement of a beat; `beating` writes and returns rows, `queues` names where to look."""
-    # A statement does not see in a table what it has written there itself. ORDER BY and LIMIT 1 make the planner jump
-    # to where a lone job would stand, even while it has no statistics. The time is read last.
+    # A statement does not see in a table what it has written there itself. The time is read last.
     return f"""
         WITH RECURSIVE beating AS ({beating}), queue (name) AS ({queues})
         , known AS (
@@ -120,18 +124,27 @@ def _beat(beating: str, queues: str) -> str:
         SELECT
             (SELECT COALESCE(json_agg(json_build_array({WORKERS}) ORDER BY id), '[]')::text FROM known),
             (SELECT min(due_at) FROM {JOB}),
-            EXISTS (
-                SELECT FROM queue CROSS JOIN LATERAL (
-                    SELECT FROM {JOB} WHERE queue_name = queue.name AND rank >= {ALONE} AND state = 'ready'
-                    ORDER BY rank LIMIT 1
-                ) AS first
-            ),
+            {_is_there(f"rank >= {ALONE}")},
             (SELECT name FROM {INSTALLATION} WHERE id = 1),
             (
                 SELECT COALESCE(json_agg(json_build_array({QUESTIONS}) ORDER BY asked_at, id), '[]')::text
                 FROM {QUESTION} WHERE worker_id IN (SELECT id FROM beating) AND answer IS NULL
             ),
+            {_is_there(f"rank < {ALONE}") if with_ready else "false"},
+            {HOLDERS if with_holders else "'[]'"},
             {MOMENT}
+    """
+
+
+def _is_there(place: str) -> str:
+    """Return the question whether a job is ready in this stretch of the lines."""
+    # ORDER BY and LIMIT 1 make the planner jump to where it would stand, even while it has no statistics.
+    return f"""
+        EXISTS (
+            SELECT FROM queue CROSS JOIN LATERAL (
+                SELECT FROM {JOB} WHERE queue_name = queue.name AND {place} AND state = 'ready' ORDER BY rank LIMIT 1
+            ) AS first
+        )
     """
 
 
@@ -165,10 +178,14 @@ class PostgreSQL(Store):
         return f"{isolation}; SET LOCAL lock_timeout = {round(self.longest_wait * 1000)}"
 
     def run(self, connection: Connection, verb: Callable[..., T], *arguments: Any) -> T:
-        if self.longest_wait is None or in_transaction(connection):
+        if self.longest_wait is None or in_transaction(connection) or self._is_one_message(connection, verb):
             return verb(connection, *arguments)
         with self.transaction(connection):
             return verb(connection, *arguments)
+
+    def _is_one_message(self, connection: Connection, verb: Callable[..., Any]) -> bool:
+        """Does this verb send one message, with these settings in it? An idle supervisor sends nothing else."""
+        return verb == self.beat and not connection.settings_dict["OPTIONS"].get("server_side_binding")
 
     def insert_many(self, cursor: Any, jobs: Sequence[Job], on_conflict: str = "") -> None:
         for start in range(0, len(jobs), 1000):
@@ -228,15 +245,34 @@ class PostgreSQL(Store):
         return _moved(cursor, FINISH, ended, END_COLUMNS) | _moved(cursor, PUT_BACK, back, OUTCOME_COLUMNS)
 
     def beat(
-        self, connection: Connection, rows: Sequence[tuple[Any, ...]], queues: Collection[str] | None
+        self,
+        connection: Connection,
+        rows: Sequence[tuple[Any, ...]],
+        queues: Collection[str] | None,
+        with_ready: bool,
+        with_holders: bool,
     ) -> tuple[Pulse, int]:
-        statement = _beat(RAISE_BEATS if rows else NO_BEATS, QUEUES if queues is None else GIVEN_QUEUES)
+        beating, names = RAISE_BEATS if rows else NO_BEATS, QUEUES if queues is None else GIVEN_QUEUES
+        statement = _beat(beating, names, with_ready, with_holders)
         beats = json.dumps([dict(zip(WORKER_COLUMNS, row, strict=True)) for row in rows])
+        parameters = [*([beats] if rows else []), *([] if queues is None else [list(queues)])]
         with connection.cursor() as cursor:
-            cursor.execute(statement, [*([beats] if rows else []), *([] if queues is None else [list(queues)])])
-            workers, next_due, has_alone, site, questions, moment = cursor.fetchone()
+            self._execute_alone(cursor, statement, parameters)
+            workers, next_due, has_alone, site, questions, has_ready, holders, moment = cursor.fetchone()
         known = [as_worker(*row) for row in json.loads(workers)]
-        return Pulse(known, next_due, has_alone, site, [Question(*row) for row in json.loads(questions)]), moment
+        asked = [Question(*row) for row in json.loads(questions)]
+        return Pulse(known, next_due, has_alone, site, asked, has_ready, set(json.loads(holders))), moment
+
+    def _execute_alone(self, cursor: Any, statement: str, parameters: Sequence[Any]) -> None:
+        """Execute one statement that may be a transaction of its own, in one trip to the server."""
+        if self.longest_wait is None or in_transaction(cursor.db):
+            cursor.execute(statement, parameters)
+            return
+        # Several statements in one message are one transaction.
+        cursor.execute(f"{self._own_settings()}; {statement}", parameters)
+        if hasattr(cursor.db.connection, "pgconn"):  # psycopg2 keeps only the last result
+            while cursor.nextset():
+                pass
 
 
 class NotifyListener(ConnectionListener):

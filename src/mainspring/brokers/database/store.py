@@ -288,7 +288,12 @@ class Store:
     # Workers.
 
     def beat(
-        self, connection: Connection, rows: Sequence[tuple[Any, ...]], queues: Collection[str] | None
+        self,
+        connection: Connection,
+        rows: Sequence[tuple[Any, ...]],
+        queues: Collection[str] | None,
+        with_ready: bool,
+        with_holders: bool,
     ) -> tuple[Pulse, int]:
         """
         Insert rows of WORKER_COLUMNS, or raise the beat of those that are known.
@@ -300,15 +305,22 @@ class Store:
             if rows:
                 cursor.executemany(f"{self.insert_worker} {self.on_known_worker_update}", rows)
             workers = self.workers(connection)
-            cursor.execute(
-                f"SELECT {NEXT_DUE}, EXISTS (SELECT 1 FROM {JOB} {self.by_rank}"
-                f" WHERE queue_name {self.is_in} AND {self.names(['rank'])} >= {ALONE} AND state = 'ready'),"
-                f" (SELECT name FROM {INSTALLATION} WHERE id = 1)",
-                [self.listed(names)],
-            )
-            next_due, has_alone, site = cursor.fetchone()
+            looks, listed = self.looks(with_ready), self.listed(names)
+            cursor.execute(f"SELECT {', '.join(looks)}", [listed] * sum(look.count("%s") for look in looks))
+            next_due, has_alone, has_ready, site = cursor.fetchone()
             questions = unanswered(connection, self, [row[0] for row in rows]) if rows else []
-            return Pulse(workers, next_due, bool(has_alone), site, questions), self.moment(connection)
+            holders = self.holders(connection) if with_holders else set()
+            pulse = Pulse(workers, next_due, bool(has_alone), site, questions, bool(has_ready), holders)
+            return pulse, self.moment(connection)
+
+    def looks(self, with_ready: bool) -> list[str]:
+        """Return what a beat selects: the next due moment, are there jobs to run alone, or others, and the site."""
+        alone, others = (
+            f"EXISTS (SELECT 1 FROM {JOB} {self.by_rank}"
+            f" WHERE queue_name {self.is_in} AND {self.names(['rank'])} {place} AND state = 'ready')"
+            for place in (f">= {ALONE}", f"< {ALONE}")
+        )
+        return [NEXT_DUE, alone, others if with_ready else "NULL", f"(SELECT name FROM {INSTALLATION} WHERE id = 1)"]
 
     def workers(self, connection: Connection) -> list[WorkerInfo]:
         with connection.cursor() as cursor:

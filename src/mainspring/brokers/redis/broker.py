@@ -218,15 +218,22 @@ class RedisBroker(Broker):
             deleted += self._client.run(scripts.DELETE, *values)
         return deleted
 
-    def beat(self, infos: Sequence[WorkerInfo], queues: Collection[str] | None = None) -> Pulse:
+    def beat(
+        self,
+        infos: Sequence[WorkerInfo],
+        queues: Collection[str] | None = None,
+        *,
+        with_ready: bool = False,
+        with_holders: bool = False,
+    ) -> Pulse:
         at = self.clock.moment()
         values = [
             value
             for info in infos
             for value in (info.id, info.beat + 1, info.started_at or at, json.dumps(info.facts))
         ]
-        known, next_due, has_alone, site, asked, answered, now = self._client.run(
-            scripts.BEAT, at, len(infos), *values, *_prefixes(queues)
+        known, next_due, has_alone, site, asked, answered, has_ready, now = self._client.run(
+            scripts.BEAT, at, "1" if with_ready else "", len(infos), *values, *_prefixes(queues)
         )
         self.clock.sync(_moment(now))
         mine = {info.id for info in infos}
@@ -237,6 +244,8 @@ class RedisBroker(Broker):
             has_alone=bool(has_alone),
             site=None if site is None else site.decode(errors="replace"),
             questions=[question for question in unanswered if question.worker_id in mine],
+            has_ready=bool(has_ready),
+            holders=self.holders() if with_holders else set(),
         )
 
     def leave(self, worker_ids: Collection[str]) -> None:
