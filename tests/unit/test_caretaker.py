@@ -151,7 +151,7 @@ def test_pruning_is_rare_while_there_is_nothing_to_prune(broker, make, monkeypat
         return pruned.pop(0)
 
     monkeypatch.setattr(broker, "prune", prune)
-    caretaker = make(keep_succeeded=7200, keep_failed=86_400)
+    caretaker = make(retention={"succeeded": 7200, "failed": 86_400})
     for _ in range(900):
         caretaker.tick()
         broker.clock.travel(1)

@@ -96,8 +96,11 @@ class Listener(Protocol):
     Waits for news of work on one connection of its own.
 
     Ask `has_news` every `interval` seconds, which changes, and, where `fileno` gives a number, as soon as that becomes
-    readable. `has_news` never blocks, takes in what has come, and may be wrong only by saying yes.
+    readable. `has_news` never blocks, takes in what has come, and may be wrong only by saying yes. `hears_calls` says
+    that what becomes readable is somebody's call, and so hardly ever no news.
     """
+
+    hears_calls: bool
 
     @property
     def interval(self) -> float: ...

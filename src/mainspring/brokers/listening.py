@@ -50,6 +50,8 @@ class Calls:
 class WakeListener(ABC):
     """Hears of the calls of `wake`; what was heard is what stores do differently."""
 
+    hears_calls = True
+
     def __init__(self) -> None:
         self._look_again_at = time.monotonic() + LOOK_AGAIN_AFTER
 

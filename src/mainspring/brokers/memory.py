@@ -273,6 +273,7 @@ class MemoryListener:
     """Hears of work in this process by a pair of sockets, so that `select` can wait on it."""
 
     interval = 60.0
+    hears_calls = True
 
     def __init__(self, listeners: set["MemoryListener"]) -> None:
         self._listeners = listeners

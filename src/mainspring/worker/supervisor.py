@@ -191,13 +191,19 @@ class Supervisor:
             if isinstance(key.data, ChildProcess):
                 self._children.hear(key.data)
             elif key.data is not None:
-                self._children.wake()  # before what has come is read, which takes time and is hardly ever no news
-                self._check_news()
+                self._answer_call(key.data)
             else:
                 self._wakeup_near.recv(4096)
         # Also one that has a file: it looks once more after each wake-up, for the sake of those that were held back.
         listener = self._listener
         if listener is not None and (listener.fileno() is None or listener.interval <= 0) and self._check_news():
+            self._children.wake()
+
+    def _answer_call(self, listener: "Listener") -> None:
+        if listener.hears_calls:
+            self._children.wake()  # before what has come is read, which takes time
+            self._check_news()
+        elif self._check_news():
             self._children.wake()
 
     def _check_news(self) -> bool:

@@ -47,6 +47,7 @@ class PollingListener:
     """Says yes from time to time, ever more seldom, where a database cannot call."""
 
     SHORTEST, LONGEST = 0.05, 0.5
+    hears_calls = False
 
     def __init__(self) -> None:
         self._say_yes_after(self.SHORTEST)

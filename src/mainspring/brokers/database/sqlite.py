@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from django.db import DatabaseError, transaction
 
-from mainspring.brokers.database import errors
+from mainspring.brokers.database.changes import POLL, ChangeListener, data_version
 from mainspring.brokers.database.listeners import own_connection
 from mainspring.brokers.database.store import Connection, Store, Wish, as_jobs
 from mainspring.brokers.database.tables import FINISHED_COLUMNS, JOB, JOB_COLUMNS, TEXT_COLUMNS
@@ -121,7 +121,7 @@ class SQLite(Store):
         options["timeout"] = min(seconds, options.get("timeout", seconds))
         connection.close()
 
-    def listen(self, connection: Connection) -> "ChangeListener":
+    def listen(self, connection: Connection) -> ChangeListener:
         return ChangeListener(own_connection(connection))
 
     def listen_for_end(self, connection: Connection, id: str, at: int, expires_at: int) -> "ChangeWait":
@@ -133,40 +133,17 @@ class SQLite(Store):
         return ChangeWait(connection)
 
 
-class ChangeListener:
-    """Asks SQLite whether anybody has written anything, which takes a few microseconds."""
-
-    interval = 0.005
-
-    def __init__(self, own: Connection) -> None:
-        self._own = own
-        self._version = errors.run(own, _data_version)
-
-    def fileno(self) -> None:
-        return None
-
-    def has_news(self) -> bool:
-        before, self._version = self._version, errors.run(self._own, _data_version)
-        return self._version != before
-
-    def close(self) -> None:
-        # Not `self._own.close()`, which Django makes do nothing for databases in memory.
-        if self._own.connection is not None:
-            self._own.connection.close()
-            self._own.connection = None
-
-
 class ChangeWait:
     """Waits until somebody else has written anything."""
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
-        self._version = _data_version(connection)
+        self._version = data_version(connection)
 
     def wait(self, seconds: float) -> None:
         deadline = time.monotonic() + seconds
-        while self._version == (version := _data_version(self.connection)) and time.monotonic() < deadline:
-            time.sleep(ChangeListener.interval)
+        while self._version == (version := data_version(self.connection)) and time.monotonic() < deadline:
+            time.sleep(POLL)
         self._version = version
 
     def is_late_wake_up(self, error: DatabaseError) -> bool:
@@ -181,11 +158,3 @@ def _begin_by_hand(connection: Any) -> None:
     if not connection.autocommit and not connection.connection.in_transaction:
         with connection.cursor() as cursor:
             cursor.execute("BEGIN IMMEDIATE")
-
-
-def _data_version(connection: Connection) -> int:
-    connection.ensure_connection()
-    # Without Django's cursor, which would double what an idle worker costs, 1.4 % of a processor.
-    with connection.wrap_database_errors:
-        # To fetch all ends the statement; an open one would keep the write-ahead log from being emptied.
-        return int(connection.connection.execute("PRAGMA data_version").fetchall()[0][0])

@@ -1,0 +1,127 @@
+"""How a worker hears of work on SQLite: whoever writes tells nobody, but that something was written can be seen."""
+
+import os
+import time
+from typing import Any
+
+from mainspring.brokers.database import errors
+from mainspring.brokers.database.file_watch import FileWatch
+from mainspring.brokers.database.store import NEXT_DUE, QUEUES, Connection
+from mainspring.brokers.database.tables import JOB
+
+POLL = 0.010  # seconds between two looks where nobody tells of writes
+BACKSTOP = 0.25  # where the kernel does
+# A write is told of before its commit can be seen, which may have to wait for the disk: look again and again, after
+# pauses that double.
+SHORTEST_PAUSE, LONGEST_PAUSE = 0.001, 0.064
+REST = 0.020  # seconds after each change, or a database that others write to all the time would keep us busy
+
+WORK = f"""
+    WITH RECURSIVE queue (name) AS ({QUEUES})
+    SELECT {NEXT_DUE}, EXISTS (
+        SELECT 1 FROM queue
+        WHERE EXISTS (SELECT 1 FROM {JOB} WHERE queue_name = queue.name AND "rank" IS NOT NULL AND state = 'ready')
+    )
+"""
+
+
+class ChangeListener:
+    """
+    Looks for work when somebody has written to the database.
+
+    The kernel tells of writes where it can; elsewhere SQLite is asked every POLL seconds, which takes microseconds.
+    """
+
+    def __init__(self, own: Connection) -> None:
+        self._own = own
+        self._watch = _watch_files(own)
+        self._version = errors.run(own, data_version)
+        self._next_due: int | None = None
+        self._pause = SHORTEST_PAUSE
+        self._look_at = time.monotonic()
+        self._rests_until = 0.0
+
+    hears_calls = False
+
+    @property
+    def interval(self) -> float:
+        return max(0.0, self._look_at - time.monotonic())
+
+    def fileno(self) -> int | None:
+        return None if self._watch is None else self._watch.fileno()
+
+    def has_news(self) -> bool:
+        now = time.monotonic()
+        if self._watch is not None and self._watch.take_in():
+            self._pause = SHORTEST_PAUSE
+            self._look_at = min(self._look_at, max(now, self._rests_until))
+        if now < self._look_at:
+            return False
+        if not (self._has_changed() or self._has_changed_before_the_next_write()):
+            self._look_at = now + self._next_pause()
+            return False
+        self._pause = SHORTEST_PAUSE
+        self._look_at = self._rests_until = now + REST
+        return self._has_work()
+
+    def close(self) -> None:
+        # Not `self._own.close()`, which Django makes do nothing for databases in memory.
+        if self._own.connection is not None:
+            self._own.connection.close()
+            self._own.connection = None
+        if self._watch is not None:
+            self._watch.close()
+            self._watch = None
+
+    def _has_changed(self) -> bool:
+        before, self._version = self._version, errors.run(self._own, data_version)
+        return self._version != before
+
+    def _has_changed_before_the_next_write(self) -> bool:
+        """Have the next write told, and look once more, as there may have been one just before."""
+        if self._watch is None:
+            return False
+        self._watch.arm(_files_of(self._own))
+        return self._has_changed()
+
+    def _next_pause(self) -> float:
+        if self._watch is None:
+            return POLL
+        pause = self._pause
+        self._pause *= 2
+        return pause if pause <= LONGEST_PAUSE else BACKSTOP
+
+    def _has_work(self) -> bool:
+        """Is anything ready now, or does something fall due at another moment than was seen before?"""
+        before, (self._next_due, is_ready) = self._next_due, errors.run(self._own, _work)
+        return bool(is_ready) or self._next_due not in (before, None)
+
+
+def data_version(connection: Connection) -> int:
+    """Return a number that changes with every commit of another connection."""
+    connection.ensure_connection()
+    # Without Django's cursor, which would double what it takes.
+    with connection.wrap_database_errors:
+        # To fetch all ends the statement; an open one would keep the write-ahead log from being emptied.
+        return int(connection.connection.execute("PRAGMA data_version").fetchall()[0][0])
+
+
+def _work(connection: Any) -> tuple[int | None, int]:
+    with connection.wrap_database_errors:
+        ((next_due, is_ready),) = connection.connection.execute(WORK).fetchall()
+        return next_due, is_ready
+
+
+def _watch_files(connection: Any) -> FileWatch | None:
+    if connection.is_in_memory_db():
+        return None
+    try:
+        return FileWatch()
+    except OSError:  # not on Linux, or there are too many of them
+        return None
+
+
+def _files_of(connection: Connection) -> list[str]:
+    """Return the files that a commit writes to, one of them by the journal's mode."""
+    name = os.fspath(connection.settings_dict["NAME"])
+    return [name, f"{name}-wal"]
