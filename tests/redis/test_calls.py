@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from mainspring.brokers.database.listeners import is_readable
 from mainspring.brokers.listening import BACKSTOP, LOOK_AGAIN_AFTER, Calls
+from mainspring.brokers.sockets import is_readable
 from tests.contract import jobs
 from tests.contract.test_listening import hears, quiet
 

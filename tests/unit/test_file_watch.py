@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from mainspring.brokers.database.file_watch import FileWatch
-from mainspring.brokers.database.listeners import is_readable
+from mainspring.brokers.sockets import is_readable
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="inotify is Linux's")
 

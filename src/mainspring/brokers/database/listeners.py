@@ -1,10 +1,7 @@
 """How a worker hears of work: each listener has a connection of its own, apart from Django's."""
 
 import copy
-import math
-import select
 import time
-from typing import Any
 
 from mainspring.brokers.database import errors
 from mainspring.brokers.database.store import Connection
@@ -69,10 +66,3 @@ class PollingListener:
 
     def close(self) -> None:
         """There is nothing to close."""
-
-
-def is_readable(file: Any, timeout: float = 0.0) -> bool:
-    """Wait up to `timeout` seconds for a file or its number to become readable."""
-    poll = select.poll()  # unlike select.select it takes numbers above 1023
-    poll.register(file, select.POLLIN)
-    return bool(poll.poll(math.ceil(timeout * 1000)))

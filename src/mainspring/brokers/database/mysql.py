@@ -12,12 +12,7 @@ from django.db.backends.signals import connection_created
 
 from mainspring import job as machine
 from mainspring.brokers.base import Listener, Pulse
-from mainspring.brokers.database.listeners import (
-    ConnectionListener,
-    PollingListener,
-    is_readable,
-    own_connection,
-)
+from mainspring.brokers.database.listeners import ConnectionListener, PollingListener, own_connection
 from mainspring.brokers.database.questions import unanswered
 from mainspring.brokers.database.store import Connection, Store, Wish, as_jobs, as_json, as_worker
 from mainspring.brokers.database.tables import (
@@ -31,6 +26,7 @@ from mainspring.brokers.database.tables import (
 )
 from mainspring.brokers.database.transactions import in_transaction
 from mainspring.brokers.database.waiting import AnnouncedWait
+from mainspring.brokers.sockets import is_readable
 from mainspring.exceptions import BrokerRefused
 from mainspring.job import Job
 

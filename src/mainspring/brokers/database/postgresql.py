@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from django.db import transaction
 
 from mainspring.brokers.base import Listener, Pulse, Question
-from mainspring.brokers.database.listeners import ConnectionListener, PollingListener, is_readable, own_connection
+from mainspring.brokers.database.listeners import ConnectionListener, PollingListener, own_connection
 from mainspring.brokers.database.store import QUEUES, Connection, Store, Wish, as_jobs, as_json, as_worker
 from mainspring.brokers.database.tables import (
     FINISHED,
@@ -28,6 +28,7 @@ from mainspring.brokers.database.tables import (
 )
 from mainspring.brokers.database.transactions import in_transaction
 from mainspring.brokers.database.waiting import AnnouncedWait, EndListener, PolledWait
+from mainspring.brokers.sockets import is_readable
 from mainspring.job import ALONE, ENDS, LIVE, Job
 
 T = TypeVar("T")
