@@ -73,16 +73,16 @@ def test_has_ready(broker):
     assert broker.beat([], with_ready=True).has_ready is False
 
 
-def test_holders(broker):
-    """All workers under which jobs run show where they were asked for, known or not."""
+def test_strangers(broker):
+    """Workers that nobody knows, and under which jobs run, show where they were asked for."""
     jobs.claimed(broker, worker_id="unknown")
     jobs.claimed(broker, 2, worker_id="w1")
-    jobs.finished(broker, worker_id="w2")
-    jobs.pushed(broker)
+    jobs.claimed(broker, worker_id="another")
+    broker.beat([WorkerInfo("w1")])
 
-    assert broker.beat([WorkerInfo("w1")], with_holders=True).holders == {"w1", "unknown"}
-    assert broker.beat([], ["default"], with_holders=True).holders == {"w1", "unknown"}
-    assert broker.beat([WorkerInfo("w1")]).holders == set()
+    assert broker.beat([WorkerInfo("w1")], with_strangers=True).strangers == {"unknown", "another"}
+    assert broker.beat([], ["mail"], with_strangers=True).strangers == {"unknown", "another"}
+    assert broker.beat([WorkerInfo("w1")]).strangers == set()
 
 
 def test_has_alone_in_these_queues(broker):
@@ -126,7 +126,7 @@ def test_one_statement(database_broker, queues):
     """Where the database can do it, a beat is one round trip, whatever there is to beat for and to look at."""
     jobs.pushed(database_broker, queue_name="mail")
     with CaptureQueriesContext(connections["default"]) as queries:
-        database_broker.beat([WorkerInfo("w1"), WorkerInfo("w2")], queues, with_ready=True, with_holders=True)
+        database_broker.beat([WorkerInfo("w1"), WorkerInfo("w2")], queues, with_ready=True, with_strangers=True)
 
     assert len(queries) == 1
 

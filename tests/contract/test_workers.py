@@ -114,10 +114,44 @@ def test_sets_the_clock(tables):
     assert abs(clock.moment() / SECOND - time.time()) < 3600
 
 
-def test_holders_are_all_under_whom_jobs_run(broker):
-    """Also workers that have never beaten; not those whose jobs have ended or gone back."""
+def test_strangers_are_those_under_whom_jobs_run(broker):
+    """Not those who have beaten, nor those whose jobs have ended or gone back."""
     jobs.claimed(broker, 2, worker_id="w1")
     broker.settle([jobs.succeeded(broker, job) for job in jobs.claimed(broker, 2, worker_id="w2")])
+    jobs.claimed(broker, worker_id="w3")
+    broker.beat([WorkerInfo("w3")])
     jobs.pushed(broker)
 
-    assert broker.holders() == {"w1"}
+    assert broker.strangers() == {"w1"}
+
+
+def test_held_by_finds_everything(broker):
+    """Whatever the queue and the priority, whether it had run before, and in whatever order it was claimed."""
+    held = jobs.claimed(broker, 2)
+    held += jobs.claimed(broker, 2, queue_name="mail", priority=7)
+    jobs.crashed(broker)
+    held += broker.claim("w1", None, 9, alone=True)
+    (retried,) = jobs.claimed(broker, priority=-100)
+    broker.settle([jobs.retried(broker, retried)])
+    jobs.pushed(broker, priority=100)
+    broker.clock.travel(10)
+    held += broker.claim("w1", None, 2)
+    jobs.claimed(broker, 2, worker_id="w2")
+    jobs.pushed(broker, 3)
+
+    assert len(held) == 7
+    assert sorted(broker.held_by(["w1"], 99)) == sorted(held)
+    assert len(broker.held_by(["w1", "w2"], 99)) == len(held) + 2
+    assert len(broker.held_by(["w1"], 3)) == 3
+
+
+def test_a_worker_that_has_left_and_claims_again(broker):
+    """A claim that a server ends late, when its worker had been buried, is found all the same."""
+    jobs.claimed(broker)
+    broker.rescue(["w1"], max_crashes=3, started=[])
+    broker.leave(["w1"])
+
+    late = broker.claim("w1", None, 1)
+
+    assert broker.held_by(["w1"], 9) == late
+    assert broker.strangers() == {"w1"}

@@ -45,7 +45,7 @@ def use(broker):
         hears(listener)
     broker.beat([WorkerInfo("w1")])
     broker.now()
-    assert broker.holders() == {"w1"}
+    assert broker.strangers() == set()
     assert broker.held_by(["w1"], 1) == [job]
     assert broker.wait_for(job.id, 0.05) == job
     assert broker.settle([jobs.succeeded(broker, job)]) == {job.id}

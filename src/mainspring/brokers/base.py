@@ -45,7 +45,7 @@ class Pulse:
     nobody has made it ready yet; None if none waits. `has_alone` says whether a job that must run alone is ready.
     `site` is the name of the installation that the store belongs to, None as long as nobody has said. `questions` are
     those to the workers of this beat that nobody has answered, oldest first. `has_ready`, if that was asked, says
-    whether any other job is ready, and `holders`, if they were, are all workers under which jobs run.
+    whether any other job is ready, and `strangers`, if they were, are those of the verb of this name.
     """
 
     workers: list[WorkerInfo]
@@ -54,7 +54,7 @@ class Pulse:
     site: str | None = None
     questions: list[Question] = field(default_factory=list)
     has_ready: bool = False
-    holders: set[str] = field(default_factory=set)
+    strangers: set[str] = field(default_factory=set)
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,8 +189,8 @@ class Broker(ABC):
         """Return up to `limit` running jobs that these workers have claimed."""
 
     @abstractmethod
-    def holders(self) -> set[str]:
-        """Return the ids of all workers under which jobs run, also of workers that the store does not know."""
+    def strangers(self) -> set[str]:
+        """Return the ids of the workers under which jobs run although the store does not know them."""
 
     @abstractmethod
     def promote(self, limit: int) -> int | None:
@@ -239,15 +239,15 @@ class Broker(ABC):
         queues: Collection[str] | None = None,
         *,
         with_ready: bool = False,
-        with_holders: bool = False,
+        with_strangers: bool = False,
     ) -> Pulse:
         """
         Record that these workers live, and return what there is to know for whoever looks after them.
 
         Each call raises the `beat` of each of `workers`, who are named once, and sets the Clock by the store's own
         time. The Pulse shows these beats; its `has_alone` and `has_ready` look in `queues`, None being every queue.
-        Without workers nothing is written. What only `with_ready` and `with_holders` ask for takes a look at each
-        queue that may be as long as a claim's, and one at every job that runs.
+        Without workers nothing is written. What only `with_ready` and `with_strangers` ask for takes looks that may be
+        as long as a claim's.
         """
 
     @abstractmethod

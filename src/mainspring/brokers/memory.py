@@ -88,9 +88,9 @@ class MemoryBroker(Broker):
         with self._changed:
             return [job for job in self._in_states({State.RUNNING}) if job.worker_id in worker_ids][:limit]
 
-    def holders(self) -> set[str]:
+    def strangers(self) -> set[str]:
         with self._changed:
-            return {job.worker_id for job in self._in_states({State.RUNNING})}
+            return {job.worker_id for job in self._in_states({State.RUNNING})} - self._workers.keys()
 
     def promote(self, limit: int) -> int | None:
         now = self.clock.moment()
@@ -165,7 +165,7 @@ class MemoryBroker(Broker):
         queues: Collection[str] | None = None,
         *,
         with_ready: bool = False,
-        with_holders: bool = False,
+        with_strangers: bool = False,
     ) -> Pulse:
         at = self.clock.moment()
         with self._changed:
@@ -182,7 +182,7 @@ class MemoryBroker(Broker):
                 site=self._site,
                 questions=self._questions({worker.id for worker in workers}),
                 has_ready=with_ready and any(job.crashes == 0 for job in ready),
-                holders=self.holders() if with_holders else set(),
+                strangers=self.strangers() if with_strangers else set(),
             )
 
     def leave(self, worker_ids: Collection[str]) -> None:

@@ -168,7 +168,7 @@ class Caretaker:
         sent_at, workers = self._elapsed(), self._crew.infos()
         # While jobs run the crew looks by itself, and to look from here too could take as long as a claim.
         is_busy, looks_for_unknown = self._crew.are_running_jobs(), sent_at >= self._unknown_at
-        pulse = self._broker.beat(workers, self._queues, with_ready=not is_busy, with_holders=looks_for_unknown)
+        pulse = self._broker.beat(workers, self._queues, with_ready=not is_busy, with_strangers=looks_for_unknown)
         self._check_site(pulse)
         self._trust(sent_at)
         self.has_alone = pulse.has_alone
@@ -177,7 +177,7 @@ class Caretaker:
         mine = {worker.id for worker in workers} | {death.worker_id for death in self._deaths}
         self._rescue_the_dead([worker for worker in pulse.workers if worker.id not in mine])
         if looks_for_unknown:
-            self._rescue_from_the_unknown(pulse.holders - {worker.id for worker in pulse.workers} - mine)
+            self._rescue_from_the_unknown(pulse.strangers - {worker.id for worker in pulse.workers} - mine)
         now = self._elapsed()
         self._beat_at = now + self._watch.next_look(now, self._options.rescue_after * BEAT)
         self._hear(pulse.questions)
@@ -218,14 +218,14 @@ class Caretaker:
         for worker_id in self._watch.look(watched.values(), self._elapsed()):
             self._take_back(watched[worker_id], None, "The worker that held this job went silent.")
 
-    def _rescue_from_the_unknown(self, holders: set[str]) -> None:
+    def _rescue_from_the_unknown(self, strangers: set[str]) -> None:
         """
         Give back what was claimed for a worker that had been buried already, and so is not known.
 
         A server can end a claim long after the process that sent it has died. Nothing of such a job has begun.
         """
         self._unknown_at = self._elapsed() + LOOK_FOR_UNKNOWN_EVERY
-        before, self._unknown = self._unknown, holders - {INLINE}
+        before, self._unknown = self._unknown, strangers - {INLINE}
         for worker_id in before & self._unknown:
             self.bury(Death(worker_id, frozenset(), False, "The worker had died before it heard of this job."))
 

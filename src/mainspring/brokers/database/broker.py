@@ -141,8 +141,8 @@ class DatabaseBroker(Broker):
     def held_by(self, worker_ids: Collection[str], limit: int) -> list[Job]:
         return self._run(self._store.held_by, worker_ids, limit)
 
-    def holders(self) -> set[str]:
-        return self._run(self._store.holders)
+    def strangers(self) -> set[str]:
+        return self._run(self._store.strangers)
 
     def promote(self, limit: int) -> int | None:
         now = self.clock.moment()
@@ -200,14 +200,14 @@ class DatabaseBroker(Broker):
         queues: Collection[str] | None = None,
         *,
         with_ready: bool = False,
-        with_holders: bool = False,
+        with_strangers: bool = False,
     ) -> Pulse:
         at = self.clock.moment()
         rows = [
             (worker.id, worker.beat + 1, worker.started_at or at, at, json.dumps(worker.facts))
             for worker in sorted(workers, key=lambda worker: worker.id)  # in one order, or two may deadlock
         ]
-        pulse, moment = self._run(self._store.beat, rows, queues, with_ready, with_holders)
+        pulse, moment = self._run(self._store.beat, rows, queues, with_ready, with_strangers)
         self.clock.sync(moment)
         return pulse
 

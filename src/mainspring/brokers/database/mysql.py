@@ -21,6 +21,7 @@ from mainspring.brokers.database.tables import (
     JOB,
     MUTABLE_COLUMNS,
     QUESTION,
+    REACH,
     WAITER,
     WORKER,
 )
@@ -61,6 +62,7 @@ class MySQL(Store):
     on_known_worker_update = (
         f"ON DUPLICATE KEY UPDATE beat = {WORKER}.beat + 1, beat_at = VALUES(beat_at), facts = VALUES(facts)"
     )
+    on_known_reach_update = f"ON DUPLICATE KEY UPDATE high = GREATEST({REACH}.high, VALUES(high))"
     on_known_site_update = "ON DUPLICATE KEY UPDATE name = VALUES(name), adopted_at = VALUES(adopted_at)"
 
     def listed(self, values: Collection[str]) -> Any:
@@ -127,6 +129,7 @@ class MySQL(Store):
         jobs = sorted(jobs, key=lambda job: job.rank or 0)[: wish.limit]
         if jobs:
             cursor.execute(take, [wish.token, wish.worker_id, wish.at, tuple(job.id for job in jobs)])
+            self.note_reach(cursor, wish.worker_id, jobs)
         return [machine.claim(job, wish.worker_id, wish.token, wish.at) for job in jobs]
 
     def finish(self, cursor: Any, jobs: Sequence[Job]) -> None:
@@ -159,7 +162,7 @@ class MySQL(Store):
         rows: Sequence[tuple[Any, ...]],
         queues: Collection[str] | None,
         with_ready: bool,
-        with_holders: bool,
+        with_strangers: bool,
     ) -> tuple[Pulse, int]:
         """Do it in two statements, each a transaction; an idle supervisor sends hardly anything else."""
         names = self.queue_names(connection) if queues is None else queues
@@ -181,9 +184,9 @@ class MySQL(Store):
             for id, (beat, started_at, beat_at, facts, *_) in sorted(rows_by_id.items())
         ]
         questions = unanswered(connection, self, [row[0] for row in rows]) if is_asked else []
-        holders = self.holders(connection) if with_holders else set()
+        strangers = self.strangers(connection) if with_strangers else set()
         due = None if next_due is None else int(next_due)
-        return Pulse(workers, due, bool(has_alone), site, questions, bool(has_ready), holders), int(now)
+        return Pulse(workers, due, bool(has_alone), site, questions, bool(has_ready), strangers), int(now)
 
     def wake(self, connection: Connection) -> None:
         _wake_up(connection, ["work"])

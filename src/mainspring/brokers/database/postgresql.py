@@ -11,7 +11,16 @@ from django.db import transaction
 
 from mainspring.brokers.base import Listener, Pulse, Question
 from mainspring.brokers.database.listeners import ConnectionListener, PollingListener, own_connection
-from mainspring.brokers.database.store import QUEUES, Connection, Store, Wish, as_jobs, as_json, as_worker
+from mainspring.brokers.database.store import (
+    QUEUES,
+    Connection,
+    Store,
+    Wish,
+    as_jobs,
+    as_json,
+    as_worker,
+    select_strangers,
+)
 from mainspring.brokers.database.tables import (
     FINISHED,
     FINISHED_COLUMNS,
@@ -21,6 +30,8 @@ from mainspring.brokers.database.tables import (
     MUTABLE_COLUMNS,
     QUESTION,
     QUESTION_COLUMNS,
+    REACH,
+    REACH_COLUMNS,
     TEXT_COLUMNS,
     WAITER,
     WORKER,
@@ -29,7 +40,7 @@ from mainspring.brokers.database.tables import (
 from mainspring.brokers.database.transactions import in_transaction
 from mainspring.brokers.database.waiting import AnnouncedWait, EndListener, PolledWait
 from mainspring.brokers.sockets import is_readable
-from mainspring.job import ALONE, ENDS, LIVE, Job
+from mainspring.job import ALONE, ENDS, LIVE, TIME_BITS, Job
 
 T = TypeVar("T")
 
@@ -60,7 +71,14 @@ TAKE = f"""
     FROM picked WHERE job.id = picked.id
     RETURNING {", ".join(f"job.{name}" for name in JOB_COLUMNS)}
 """
-CLAIM = f"WITH {PICKED} {TAKE}"
+REACHED = f"""
+    reached AS (
+        INSERT INTO {REACH} ({", ".join(REACH_COLUMNS)})
+        SELECT worker_id, queue_name, rank >> {TIME_BITS} << {TIME_BITS}, max(rank) + 1 FROM taken GROUP BY 1, 2, 3
+        {Store.on_known_reach_update}
+    )
+"""
+CLAIM = f"WITH {PICKED}, taken AS ({TAKE}), {REACHED} SELECT * FROM taken"
 
 
 def _rows(columns: Sequence[str]) -> str:
@@ -89,7 +107,7 @@ FINISH = f"WITH {ENDED} SELECT id, {ANNOUNCED} FROM ended"
 # Claimed jobs, and of ended ones the id, with NULL for everything else; the announcement is NULL as well.
 STATE = JOB_COLUMNS.index("state")
 FINISH_AND_CLAIM = f"""
-    WITH {ENDED}, {PICKED}, taken AS ({TAKE})
+    WITH {ENDED}, {PICKED}, taken AS ({TAKE}), {REACHED}
     SELECT {", ".join(JOB_COLUMNS)} FROM taken
     UNION ALL
     SELECT id, {", ".join("NULL" if name != "result" else ANNOUNCED for name in JOB_COLUMNS[1:])} FROM ended
@@ -109,12 +127,10 @@ NO_BEATS = f"SELECT {WORKERS} FROM {WORKER} WHERE false"
 GIVEN_QUEUES = "SELECT unnest(%s::text[])"
 
 
-HOLDERS = f"""
-    (SELECT COALESCE(json_agg(DISTINCT worker_id), '[]')::text FROM {JOB} WHERE worker_id > '' AND state = 'running')
-"""
+STRANGERS = f"(SELECT COALESCE(json_agg(DISTINCT worker_id), '[]')::text FROM ({select_strangers()}) AS stranger)"
 
 
-def _beat(beating: str, queues: str, with_ready: bool, with_holders: bool) -> str:
+def _beat(beating: str, queues: str, with_ready: bool, with_strangers: bool) -> str:
     """Return the one statement of a beat; `beating` writes and returns rows, `queues` names where to look."""
     # A statement does not see in a table what it has written there itself. The time is read last.
     return f"""
@@ -132,7 +148,7 @@ def _beat(beating: str, queues: str, with_ready: bool, with_holders: bool) -> st
                 FROM {QUESTION} WHERE worker_id IN (SELECT id FROM beating) AND answer IS NULL
             ),
             {_is_there(f"rank < {ALONE}") if with_ready else "false"},
-            {HOLDERS if with_holders else "'[]'"},
+            {STRANGERS if with_strangers else "'[]'"},
             {MOMENT}
     """
 
@@ -251,18 +267,18 @@ class PostgreSQL(Store):
         rows: Sequence[tuple[Any, ...]],
         queues: Collection[str] | None,
         with_ready: bool,
-        with_holders: bool,
+        with_strangers: bool,
     ) -> tuple[Pulse, int]:
         beating, names = RAISE_BEATS if rows else NO_BEATS, QUEUES if queues is None else GIVEN_QUEUES
-        statement = _beat(beating, names, with_ready, with_holders)
+        statement = _beat(beating, names, with_ready, with_strangers)
         beats = json.dumps([dict(zip(WORKER_COLUMNS, row, strict=True)) for row in rows])
         parameters = [*([beats] if rows else []), *([] if queues is None else [list(queues)])]
         with connection.cursor() as cursor:
             self._execute_alone(cursor, statement, parameters)
-            workers, next_due, has_alone, site, questions, has_ready, holders, moment = cursor.fetchone()
+            workers, next_due, has_alone, site, questions, has_ready, strangers, moment = cursor.fetchone()
         known = [as_worker(*row) for row in json.loads(workers)]
         asked = [Question(*row) for row in json.loads(questions)]
-        return Pulse(known, next_due, has_alone, site, asked, has_ready, set(json.loads(holders))), moment
+        return Pulse(known, next_due, has_alone, site, asked, has_ready, set(json.loads(strangers))), moment
 
     def _execute_alone(self, cursor: Any, statement: str, parameters: Sequence[Any]) -> None:
         """Execute one statement that may be a transaction of its own, in one trip to the server."""

@@ -19,9 +19,10 @@ from mainspring.exceptions import NotSentYet
 from mainspring.job import Job
 
 
-def _typed(columns: Iterable[str]) -> str:
+def _typed(columns: Iterable[str], table: str = "") -> str:
     """Return columns to select: a column of SQLite holds whatever it was given, and nobody calculates with a text."""
-    return ", ".join(f'CAST("{name}" AS {"TEXT" if name in TEXT_COLUMNS else "INTEGER"})' for name in columns)
+    kinds = ((name, "TEXT" if name in TEXT_COLUMNS else "INTEGER") for name in columns)
+    return ", ".join(f'CAST({table}"{name}" AS {kind})' for name, kind in kinds)
 
 
 # SQLite has no LATERAL; the correlated IN walks the index once for each span all the same.
@@ -53,6 +54,7 @@ class SQLite(Store):
     def __init__(self) -> None:
         super().__init__()
         self.job_columns = _typed(JOB_COLUMNS)
+        self.held_columns = _typed(JOB_COLUMNS, "job.")
         columns = [_typed([name]) if name in FINISHED_COLUMNS else "NULL" for name in JOB_COLUMNS]
         self.finished_as_job = ", ".join(columns)
 
@@ -92,12 +94,15 @@ class SQLite(Store):
         with connection.cursor() as cursor:
             # A look takes no lock, so that idle workers are in nobody's way.
             cursor.execute(PICK, [*self._where(wish), 1, 1])
-            return self.take(cursor, wish) if cursor.fetchall() else []
+            is_any = bool(cursor.fetchall())
+        return super().claim(connection, wish) if is_any else []
 
     def take(self, cursor: Any, wish: Wish) -> list[Job]:
         taken = [wish.token, wish.worker_id, wish.at]
         cursor.execute(CLAIM, [*taken, *self._where(wish), wish.limit, wish.limit])
-        return as_jobs(cursor)
+        jobs = as_jobs(cursor)
+        self.note_reach(cursor, wish.worker_id, jobs)
+        return jobs
 
     def _where(self, wish: Wish) -> list[str]:
         return [json.dumps(wish.spans), self.listed(wish.skip_tasks)]

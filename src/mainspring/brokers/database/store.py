@@ -20,6 +20,8 @@ from mainspring.brokers.database.tables import (
     JOB,
     JOB_COLUMNS,
     MUTABLE_COLUMNS,
+    REACH,
+    REACH_COLUMNS,
     WORKER,
     WORKER_COLUMNS,
 )
@@ -48,6 +50,13 @@ QUEUES = (
 
 # Without a limit SQLite would also find a text, if somebody has written one there: it sorts behind all numbers.
 NEXT_DUE = f"(SELECT min(due_at) FROM {JOB} WHERE due_at < {END})"
+
+
+# What a worker holds stands among the jobs that it has reached.
+HELD_WITHIN = (
+    "job.queue_name = reach.queue_name AND job.rank >= reach.low AND job.rank < reach.high"
+    " AND job.worker_id = reach.worker_id AND job.state = 'running'"
+)
 
 
 class Span(NamedTuple):
@@ -89,10 +98,15 @@ class Store:
     on_known_worker_update = (
         f"ON CONFLICT (id) DO UPDATE SET beat = {WORKER}.beat + 1, beat_at = excluded.beat_at, facts = excluded.facts"
     )
+    on_known_reach_update = (
+        "ON CONFLICT (worker_id, queue_name, low) DO UPDATE SET high = excluded.high"
+        f" WHERE excluded.high > {REACH}.high"
+    )
     on_known_site_update = "ON CONFLICT (id) DO UPDATE SET name = excluded.name, adopted_at = excluded.adopted_at"
 
     def __init__(self) -> None:
         self.job_columns = self.names(JOB_COLUMNS)
+        self.held_columns = self.names(JOB_COLUMNS, "job.")
         self.finished_columns = self.names(FINISHED_COLUMNS)
         self.finished_as_job = ", ".join(
             self.names([name]) if name in FINISHED_COLUMNS else "NULL" for name in JOB_COLUMNS
@@ -100,6 +114,7 @@ class Store:
         self.insert = f"INSERT INTO {JOB} ({self.job_columns}) VALUES ({_marks(JOB_COLUMNS)})"
         self.insert_finished = f"INSERT INTO {FINISHED} ({self.finished_columns}) VALUES ({_marks(FINISHED_COLUMNS)})"
         self.insert_worker = f"INSERT INTO {WORKER} ({self.names(WORKER_COLUMNS)}) VALUES ({_marks(WORKER_COLUMNS)})"
+        self.insert_reach = f"INSERT INTO {REACH} ({self.names(REACH_COLUMNS)}) VALUES ({_marks(REACH_COLUMNS)})"
         self.delete = self.delete or f"DELETE FROM {JOB} WHERE id {self.is_in}"
         changes = ", ".join(f"{self.names([name])} = %s" for name in MUTABLE_COLUMNS)
         self.update = f"UPDATE {JOB} SET {changes} WHERE id = %s"
@@ -214,15 +229,26 @@ class Store:
     def held_by(self, connection: Connection, worker_ids: Collection[str], limit: int) -> list[Job]:
         with connection.cursor() as cursor:
             cursor.execute(
-                f"SELECT {self.job_columns} FROM {JOB} WHERE worker_id {self.is_in} AND state = 'running' LIMIT %s",
+                f"SELECT {self.held_columns} FROM {REACH} AS reach JOIN {JOB} AS job {self.by_rank} ON {HELD_WITHIN}"
+                f" WHERE reach.worker_id {self.is_in} LIMIT %s",
                 [self.listed(worker_ids), limit],
             )
             return as_jobs(cursor)
 
-    def holders(self, connection: Connection) -> set[str]:
+    def strangers(self, connection: Connection) -> set[str]:
         with connection.cursor() as cursor:
-            cursor.execute(f"SELECT DISTINCT worker_id FROM {JOB} WHERE worker_id > '' AND state = 'running'")
+            cursor.execute(select_strangers(self.by_rank))
             return {worker_id for (worker_id,) in cursor.fetchall()}
+
+    def note_reach(self, cursor: Any, worker_id: str, jobs: Sequence[Job]) -> None:
+        """Note in the transaction of a claim where what it has taken stands."""
+        ends: dict[tuple[str, int], int] = {}
+        for job in jobs:
+            rank = job.rank or 0
+            place = job.queue_name, rank >> TIME_BITS << TIME_BITS
+            ends[place] = max(rank + 1, ends.get(place, 0))
+        rows = [(worker_id, *place, high) for place, high in sorted(ends.items())]
+        cursor.executemany(f"{self.insert_reach} {self.on_known_reach_update}", rows)
 
     def lock_idle(self, cursor: Any, ids: Collection[str]) -> list[Job]:
         """Return those of the jobs that nobody runs, locked until the transaction ends."""
@@ -293,7 +319,7 @@ class Store:
         rows: Sequence[tuple[Any, ...]],
         queues: Collection[str] | None,
         with_ready: bool,
-        with_holders: bool,
+        with_strangers: bool,
     ) -> tuple[Pulse, int]:
         """
         Insert rows of WORKER_COLUMNS, or raise the beat of those that are known.
@@ -309,8 +335,8 @@ class Store:
             cursor.execute(f"SELECT {', '.join(looks)}", [listed] * sum(look.count("%s") for look in looks))
             next_due, has_alone, has_ready, site = cursor.fetchone()
             questions = unanswered(connection, self, [row[0] for row in rows]) if rows else []
-            holders = self.holders(connection) if with_holders else set()
-            pulse = Pulse(workers, next_due, bool(has_alone), site, questions, bool(has_ready), holders)
+            strangers = self.strangers(connection) if with_strangers else set()
+            pulse = Pulse(workers, next_due, bool(has_alone), site, questions, bool(has_ready), strangers)
             return pulse, self.moment(connection)
 
     def looks(self, with_ready: bool) -> list[str]:
@@ -329,6 +355,7 @@ class Store:
 
     def leave(self, connection: Connection, worker_ids: Collection[str]) -> None:
         with connection.cursor() as cursor:
+            cursor.execute(f"DELETE FROM {REACH} WHERE worker_id {self.is_in}", [self.listed(worker_ids)])
             cursor.execute(f"DELETE FROM {WORKER} WHERE id {self.is_in}", [self.listed(worker_ids)])
 
     def adopt(self, connection: Connection, site: str, at: int) -> None:
@@ -385,6 +412,14 @@ class Store:
     def listen_for_end(self, connection: Connection, id: str, at: int, expires_at: int) -> "EndListener":
         """Return what waits for the end of a job, and let others know until `expires_at` that somebody does."""
         raise NotImplementedError
+
+
+def select_strangers(by_rank: str = "") -> str:
+    """Return the query for workers under which jobs run although nobody knows them."""
+    return (
+        f"SELECT DISTINCT worker_id FROM {REACH} AS reach WHERE worker_id NOT IN (SELECT id FROM {WORKER})"
+        f" AND EXISTS (SELECT 1 FROM {JOB} AS job {by_rank} WHERE {HELD_WITHIN})"
+    )
 
 
 def _marks(columns: Collection[str]) -> str:

@@ -9,6 +9,7 @@ WORKER = "mainspring_worker"
 WAITER = "mainspring_waiter"
 INSTALLATION = "mainspring_installation"
 QUESTION = "mainspring_question"
+REACH = "mainspring_reach"
 
 JOB_COLUMNS = Job._fields
 # The others hold whole numbers.
@@ -17,6 +18,7 @@ TEXT_COLUMNS = {
 }  # fmt: skip
 FINISHED_COLUMNS = tuple(name for name in JOB_COLUMNS if name not in ("rank", "due_at"))
 WORKER_COLUMNS = ("id", "beat", "started_at", "beat_at", "facts")
+REACH_COLUMNS = ("worker_id", "queue_name", "low", "high")
 QUESTION_COLUMNS = ("id", "worker_id", "kind", "body")
 
 # What a claim or its end can change.

@@ -117,8 +117,9 @@ class RedisBroker(Broker):
         held = (job for _, job in self._read(mine) if job.state == State.RUNNING and job.worker_id in worker_ids)
         return list(islice(held, limit))
 
-    def holders(self) -> set[str]:
-        return {worker_id for _, worker_id in self._claims()}
+    def strangers(self) -> set[str]:
+        holders = {worker_id for _, worker_id in self._claims()}
+        return holders - {worker.id for worker in self.workers()}
 
     def _claims(self) -> Iterator[tuple[str, str]]:
         """Yield the id of each job that runs, with its worker; there are as many as workers can hold."""
@@ -224,7 +225,7 @@ class RedisBroker(Broker):
         queues: Collection[str] | None = None,
         *,
         with_ready: bool = False,
-        with_holders: bool = False,
+        with_strangers: bool = False,
     ) -> Pulse:
         at = self.clock.moment()
         values = [
@@ -245,7 +246,7 @@ class RedisBroker(Broker):
             site=None if site is None else site.decode(errors="replace"),
             questions=[question for question in unanswered if question.worker_id in mine],
             has_ready=bool(has_ready),
-            holders=self.holders() if with_holders else set(),
+            strangers=self.strangers() if with_strangers else set(),
         )
 
     def leave(self, worker_ids: Collection[str]) -> None:
