@@ -1,3 +1,5 @@
+import time
+
 from mainspring import task
 
 
@@ -16,3 +18,27 @@ def query():
     from django.contrib.auth.models import User
 
     User.objects.filter(pk=1).exists()
+
+
+@task
+def take(text):
+    pass
+
+
+@task
+def moment():
+    return time.time_ns()
+
+
+@task
+def last(seconds):
+    began = time.time_ns()
+    time.sleep(seconds)
+    return began
+
+
+@task
+def last_longer(seconds):
+    began = time.time_ns()
+    time.sleep(seconds)
+    return began
