@@ -47,6 +47,12 @@ def are_left() -> bool:
     return bool(broker().search(states=LIVE, limit=1))
 
 
+def have_ended(ids: Collection[str]) -> bool:
+    from mainspring.job import ENDS
+
+    return all(broker().get(id).state in ENDS for id in ids)
+
+
 def succeeded_since(moment: int) -> int:
     """Return how many jobs have succeeded at this moment (microseconds since the epoch) or later."""
     return sum(count.number for count in broker().counts(moment) if count.state == "succeeded")
