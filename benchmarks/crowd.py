@@ -19,6 +19,7 @@ from clients import Client
 from figures import Report
 from statements import log_of, number_of_claims
 from stores import Store, chosen, parser_of, settings_of, store
+from turns import in_turn
 from workers import drain, started_worker
 
 RISE_BAR, CLAIMS_BAR = 20, 3
@@ -50,7 +51,7 @@ def second_process(place: Store, options: Any) -> dict[str, Any]:
     with Client(place) as client:
         for number in range(options.pairs):
             cpu = {}
-            for processes in sorted((1, 2), reverse=bool(number % 2)):
+            for processes in in_turn((1, 2), number):
                 client.do(jobs.clear)
                 client.do(jobs.enqueue, "noop", options.jobs)
                 cpu[processes] = drain(place, client, options.seconds, processes).cpu

@@ -2,8 +2,8 @@
 What does an enqueue cost on top of the bare write that it needs?
 
 One by one: `task.enqueue()` against an INSERT of the same row by Django's cursor, on Redis against an EVALSHA of the
-broker's own script with the same keys and values, sent and read on a bare connection. CPU is that of the client's
-thread. In bulk: `enqueue_many` of a thousand, with results and signals, against one `executemany` of the same rows in
+broker's own script with the same keys and values, sent and read on a bare connection. No worker runs. CPU is
+that of the client's thread. In bulk: `enqueue_many` of a thousand, with results and signals, against one `executemany` of the same rows in
 one transaction; on Redis against a pipeline that does nothing for a job but HSET its record, and, without a bar,
 against a transaction of HSET and the two ZADD that put the job in line. Both ways take turns, and the ratio is taken
 within each pair. On PostgreSQL moreover: sixteen writers at once while an idle worker listens, which is called to a
@@ -17,16 +17,17 @@ import secrets
 import statistics
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import jobs
 from clients import Client
 from figures import Report
+from raw import raw_of
 from stores import Store, chosen, parser_of, settings_of, store
+from turns import in_turn
 from workers import started_worker
 
 CPU_BARS = {"postgresql": 120, "sqlite": 60, "mariadb": 120, "redis": 60}
@@ -64,65 +65,6 @@ def main() -> None:
 # In the client.
 
 
-class RawInsert:
-    """Writes rows with Django's cursor and nothing around it."""
-
-    def __init__(self, broker: Any) -> None:
-        from django.db import connections, transaction
-
-        self._connection = connections[broker.using]
-        self._atomic = partial(transaction.atomic, using=broker.using)
-        self._statement = broker._store.insert
-        self.in_bulk = {"in bulk": self._execute_many}
-
-    def prepare(self, job: Any) -> Any:
-        return job
-
-    def send(self, row: Any) -> None:
-        with self._connection.cursor() as cursor:
-            cursor.execute(self._statement, row)
-
-    def _execute_many(self, rows: Sequence[Any]) -> None:
-        with self._atomic(), self._connection.cursor() as cursor:
-            cursor.executemany(self._statement, rows)
-
-
-class RawRedis:
-    """Writes jobs with the client's connection, or its pipeline, and nothing around it."""
-
-    def __init__(self, broker: Any) -> None:
-        from mainspring.brokers.redis.scripts import PUSH
-
-        self._keys = broker._client.keys
-        self._words = ("EVALSHA", PUSH.digest, len(self._keys), *self._keys, "", "")
-        self._connection = broker._client.new_connection()
-        self._redis = broker._client._connected()
-        self.in_bulk = {"in bulk, HSET": self._hset, "in bulk, HSET and two ZADD": self._hset_and_zadd}
-
-    def prepare(self, job: Any) -> Any:
-        from mainspring.brokers.redis.records import encode, line_of, place_of
-
-        return (job.id, encode(job), line_of(job), *place_of(job))
-
-    def send(self, values: Any) -> None:
-        self._connection.send_command(*self._words, *values)
-        self._connection.read_response()
-
-    def _hset(self, rows: Sequence[Any]) -> None:
-        pipeline = self._redis.pipeline(transaction=False)
-        for id, record, *_ in rows:
-            pipeline.hset(self._keys.jobs, id, record)
-        pipeline.execute()
-
-    def _hset_and_zadd(self, rows: Sequence[Any]) -> None:
-        pipeline = self._redis.pipeline(transaction=True)
-        for id, record, line, state, place in rows:
-            pipeline.hset(self._keys.jobs, id, record)
-            pipeline.zadd(self._keys.by_id, {f"{state}\0{line}{id}": 0})
-            pipeline.zadd(self._keys.ready, {f"{line}{place}{id}": 0})
-        pipeline.execute()
-
-
 def one_by_one(size: int, pairs: int, block: int) -> list[dict[str, Any]]:
     """Return the rows for CPU and for wall time, in µs per enqueue."""
     task, arguments = call_of(size)
@@ -135,13 +77,13 @@ def one_by_one(size: int, pairs: int, block: int) -> list[dict[str, Any]]:
     cpu, wall = [], []
     for number in range(pairs):
         took = {}
-        for name in sorted(ways, reverse=bool(number % 2)):
+        for name in in_turn(list(ways), number):
             rows = [raw.prepare(job) for job in new_jobs(task, arguments, block)]
             began = time.thread_time(), time.perf_counter()
             ways[name](rows)
             took[name] = time.thread_time() - began[0], time.perf_counter() - began[1]
-        for figures, seconds in zip((cpu, wall), zip(took["raw"], took["ours"], strict=True), strict=True):
-            figures.append([each / block * 1e6 for each in seconds])
+        for figures, pair in zip((cpu, wall), zip(took["raw"], took["ours"], strict=True), strict=True):
+            figures.append([seconds / block * 1e6 for seconds in pair])
         jobs.clear()
     return [above("one by one, client CPU µs", cpu), above("one by one, wall µs", wall)]
 
@@ -154,13 +96,18 @@ def in_bulk(size: int, pairs: int) -> list[dict[str, Any]]:
     raw = raw_of(jobs.broker())
     rows = []
     for what, send in raw.in_bulk.items():
+        ways = {"raw": send, "ours": lambda rows: enqueue_many(task, [tuple(arguments)] * len(rows))}
         figures = []
-        for _ in range(pairs + 1):
-            prepared = [raw.prepare(job) for job in new_jobs(task, arguments, BULK)]
-            took = [seconds(send, prepared), seconds(enqueue_many, task, [tuple(arguments)] * BULK)]
-            figures.append([BULK / each for each in took])
+        for number in range(pairs + 1):
+            rates = {}
+            for name in in_turn(list(ways), number):
+                prepared = [raw.prepare(job) for job in new_jobs(task, arguments, BULK)]
+                began = time.perf_counter()
+                ways[name](prepared)
+                rates[name] = BULK / (time.perf_counter() - began)
+            figures.append([rates["raw"], rates["ours"]])
             jobs.clear()
-        rows.append(beside(f"{what}, jobs/s", figures[1:]))
+        rows.append(beside(f"{what}, jobs/s", figures[1:]))  # the first pair has to load things
     return rows
 
 
@@ -171,16 +118,6 @@ def call_of(size: int) -> tuple[Any, Sequence[Any]]:
 
 def new_jobs(task: Any, arguments: Sequence[Any], number: int) -> list[Any]:
     return list(task.get_backend()._jobs(task, [(arguments, {})] * number))
-
-
-def raw_of(broker: Any) -> Any:
-    return (RawRedis if broker.using is None else RawInsert)(broker)
-
-
-def seconds(function: Callable[..., Any], *arguments: Any) -> float:
-    began = time.perf_counter()
-    function(*arguments)
-    return time.perf_counter() - began
 
 
 def above(what: str, pairs: Sequence[Sequence[float]]) -> dict[str, Any]:
@@ -213,7 +150,7 @@ def add_wake_ups(place: Store, report: Report, options: Any) -> None:
             figures = []
             for number in range(options.writer_pairs):
                 took = {}
-                for calls in sorted((False, True), reverse=bool(number % 2)):
+                for calls in in_turn((False, True), number):
                     took[calls] = written(some, threads, calls, options)
                     clients[0].do(jobs.clear)
                 figures.append([took[False], took[True]])

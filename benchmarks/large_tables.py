@@ -24,6 +24,7 @@ import tables
 from clients import Client
 from figures import Report
 from stores import Store, chosen, parser_of, settings_of, store
+from turns import in_turn
 from workers import drain, server_cpu_seconds, started_worker
 
 RATE_BAR, LOOK_BAR, HELD_BAR = 0.8, 1.0, 1.5
@@ -96,7 +97,7 @@ def compare_drains(small: tuple[Store, Client], large: tuple[Store, Client], opt
     pairs = []
     for number in range(options.pairs):
         rates = {}
-        for which in sorted((0, 1), reverse=bool(number % 2)):
+        for which in in_turn((0, 1), number):
             place, client = (small, large)[which]
             fill(place, client, ("ready", options.small))
             rates[which] = drain(place, client, options.seconds).rate
@@ -118,7 +119,7 @@ def deferred_jobs(name: str, options: Any) -> dict[str, Any]:
         fill(*large, ("deferred", options.deferred))
         pairs = []
         for number in range(4 * options.pairs):
-            took = {which: (small, large)[which][1].do(look) for which in sorted((0, 1), reverse=bool(number % 2))}
+            took = {which: (small, large)[which][1].do(look) for which in in_turn((0, 1), number)}
             pairs.append((took[0], took[1]))
     what = f"µs of an idle claim with {options.deferred:,} deferred jobs and without"
     return row_of(pairs) | {"what": what, "bar": LOOK_BAR}

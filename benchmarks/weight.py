@@ -22,6 +22,7 @@ import jobs
 from clients import Client
 from figures import Report
 from stores import Store, chosen, parser_of, settings_of, store
+from turns import in_turn
 from workers import started_worker
 
 WEIGHT_BAR, GROWTH_BAR, START_BAR = 1.25, 0, 1.0
@@ -84,7 +85,10 @@ def bare(place: Store) -> Iterator[int]:
 
 def start(place: Store, number: int) -> dict[str, object]:
     """Return how many seconds longer the command takes to be ready than a bare process."""
-    pairs = [(bare_start(place), worker_start(place)) for _ in range(number)]
+    pairs = []
+    for turn in range(number):
+        took = {way: way(place) for way in in_turn((bare_start, worker_start), turn)}
+        pairs.append((took[bare_start], took[worker_start]))
     alone, worker = map(statistics.median, zip(*pairs, strict=True))
     longer = [worker - alone for alone, worker in pairs]
     return {"what": "s to start, difference", "bare": alone, "worker": worker, "figure": longer, "bar": START_BAR}
