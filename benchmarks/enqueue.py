@@ -2,12 +2,15 @@
 What does an enqueue cost on top of the bare write that it needs?
 
 One by one: `task.enqueue()` against an INSERT of the same row by Django's cursor, on Redis against an EVALSHA of the
-broker's own script with the same keys and values, sent and read on a bare connection. No worker runs. CPU is
-that of the client's thread. In bulk: `enqueue_many` of a thousand, with results and signals, against one `executemany` of the same rows in
-one transaction; on Redis against a pipeline that does nothing for a job but HSET its record, and, without a bar,
-against a transaction of HSET and the two ZADD that put the job in line. Both ways take turns, and the ratio is taken
-within each pair. On PostgreSQL moreover: sixteen writers at once while an idle worker listens, which is called to a
-queue where it finds nothing, against the same writers when they do not call.
+broker's own script with the same keys and values, sent and read on a bare connection. No worker runs. CPU is that of
+the client's thread.
+
+In bulk: `enqueue_many` of a thousand, with results and signals, against one `executemany` of the same rows in one
+transaction; on Redis against a pipeline that does nothing for a job but HSET its record, and, without a bar, against a
+transaction of HSET and the two ZADD that put the job in line.
+
+On PostgreSQL moreover: sixteen writers at once while an idle worker listens, which is called to a queue where it finds
+nothing, against the same writers when they do not call. All ways take turns, and are compared within each pair.
 
     python benchmarks/enqueue.py
     python benchmarks/enqueue.py --size 1000 --store postgresql
