@@ -14,6 +14,7 @@ nothing, against the same writers when they do not call. All ways take turns, an
 
     python benchmarks/enqueue.py
     python benchmarks/enqueue.py --size 1000 --store postgresql
+    python benchmarks/enqueue.py --size 1000 --same --store redis
 """
 
 import secrets
@@ -43,6 +44,7 @@ BULK = 1000
 def main() -> None:
     parser = parser_of(__doc__)
     parser.add_argument("--size", type=int, default=0, help="bytes of argument; 0 is a task without any")
+    parser.add_argument("--same", action="store_true", help="the same argument for every call of a block")
     parser.add_argument("--pairs", type=int, default=40, help="pairs of blocks of single enqueues")
     parser.add_argument("--block", type=int, default=100, help="enqueues in a block")
     parser.add_argument("--bulk-pairs", type=int, default=15)
@@ -54,10 +56,10 @@ def main() -> None:
     for name in chosen(options):
         with store(name) as place:
             with Client(place) as client:
-                for row in client.do(one_by_one, options.size, options.pairs, options.block):
+                for row in client.do(one_by_one, options.size, options.same, options.pairs, options.block):
                     bar = CPU_BARS[place.kind] if "CPU" in row["what"] else None
                     report.add({"store": name, **row, "bar": bar})
-                for row in client.do(in_bulk, options.size, options.bulk_pairs):
+                for row in client.do(in_bulk, options.size, options.same, options.bulk_pairs):
                     bar = None if "ZADD" in row["what"] else BULK_BARS[place.kind]
                     report.add({"store": name, **row, "bar": bar})
             if name == "postgresql":
@@ -68,22 +70,22 @@ def main() -> None:
 # In the client.
 
 
-def one_by_one(size: int, pairs: int, block: int) -> list[dict[str, Any]]:
+def one_by_one(size: int, same: bool, pairs: int, block: int) -> list[dict[str, Any]]:
     """Return the rows for CPU and for wall time, in µs per enqueue."""
-    task, arguments = call_of(size)
-    task.enqueue(*arguments)  # what is loaded at the first one is not what one costs
-    raw = raw_of(jobs.broker())
+    task, raw = task_for(size), raw_of(jobs.broker())
+    task.enqueue(*calls_of(size, 1)[0])  # what is loaded at the first one is not what one costs
     ways = {
-        "raw": lambda rows: [raw.send(row) for row in rows],
-        "ours": lambda rows: [task.enqueue(*arguments) for _ in rows],
+        "raw": lambda rows, calls: [raw.send(row) for row in rows],
+        "ours": lambda rows, calls: [task.enqueue(*call) for call in calls],
     }
     cpu, wall = [], []
     for number in range(pairs):
         took = {}
         for name in in_turn(list(ways), number):
-            rows = [raw.prepare(job) for job in new_jobs(task, arguments, block)]
+            calls = calls_of(size, block, same)
+            rows = [raw.prepare(job) for job in new_jobs(task, calls)]
             began = time.thread_time(), time.perf_counter()
-            ways[name](rows)
+            ways[name](rows, calls)
             took[name] = time.thread_time() - began[0], time.perf_counter() - began[1]
         for figures, pair in zip((cpu, wall), zip(took["raw"], took["ours"], strict=True), strict=True):
             figures.append([seconds / block * 1e6 for seconds in pair])
@@ -91,22 +93,25 @@ def one_by_one(size: int, pairs: int, block: int) -> list[dict[str, Any]]:
     return [above("one by one, client CPU µs", cpu), above("one by one, wall µs", wall)]
 
 
-def in_bulk(size: int, pairs: int) -> list[dict[str, Any]]:
+def in_bulk(size: int, same: bool, pairs: int) -> list[dict[str, Any]]:
     """Return a row for each raw way, in jobs per second."""
     from mainspring import enqueue_many
 
-    task, arguments = call_of(size)
-    raw = raw_of(jobs.broker())
+    task, raw = task_for(size), raw_of(jobs.broker())
     rows = []
     for what, send in raw.in_bulk.items():
-        ways = {"raw": send, "ours": lambda rows: enqueue_many(task, [tuple(arguments)] * len(rows))}
+        ways = {
+            "raw": lambda rows, calls, send=send: send(rows),
+            "ours": lambda rows, calls: enqueue_many(task, calls),
+        }
         figures = []
         for number in range(pairs + 1):
             rates = {}
             for name in in_turn(list(ways), number):
-                prepared = [raw.prepare(job) for job in new_jobs(task, arguments, BULK)]
+                calls = calls_of(size, BULK, same)
+                prepared = [raw.prepare(job) for job in new_jobs(task, calls)]
                 began = time.perf_counter()
-                ways[name](prepared)
+                ways[name](prepared, calls)
                 rates[name] = BULK / (time.perf_counter() - began)
             figures.append([rates["raw"], rates["ours"]])
             jobs.clear()
@@ -114,13 +119,18 @@ def in_bulk(size: int, pairs: int) -> list[dict[str, Any]]:
     return rows
 
 
-def call_of(size: int) -> tuple[Any, Sequence[Any]]:
-    """Return a task with arguments of this size; random, as databases compress."""
-    return (jobs.task("take"), [secrets.token_hex(size // 2)]) if size else (jobs.task("noop"), [])
+def task_for(size: int) -> Any:
+    return jobs.task("take" if size else "noop")
 
 
-def new_jobs(task: Any, arguments: Sequence[Any], number: int) -> list[Any]:
-    return list(task.get_backend()._jobs(task, [(arguments, {})] * number))
+def calls_of(size: int, number: int, same: bool = False) -> list[tuple[str, ...]]:
+    """Return the arguments of so many calls, each of this size and random, or a store could compress them."""
+    texts = [secrets.token_hex(size // 2) for _ in range(1 if same else number)]
+    return [(text,) if size else () for text in (texts * number)[:number]]
+
+
+def new_jobs(task: Any, calls: Sequence[tuple[str, ...]]) -> list[Any]:
+    return list(task.get_backend()._jobs(task, [(call, {}) for call in calls]))
 
 
 def above(what: str, pairs: Sequence[Sequence[float]]) -> dict[str, Any]:
@@ -191,7 +201,7 @@ def write(starts_at: float, seconds: float, size: int) -> int:
     """Enqueue one by one from this time on for so long; return how many it were."""
     from django.db import connections
 
-    task, arguments = call_of(size)
+    task, [arguments] = task_for(size), calls_of(size, 1)
     connections["default"].ensure_connection()
     time.sleep(max(starts_at - time.time(), 0.0))
     number = 0

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT))
+# Workers and clients must have the code that lies beside the benchmarks, whichever version is installed.
+sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 
 SETTINGS = {
     "sqlite": "WAL, synchronous NORMAL, transaction_mode IMMEDIATE",
