@@ -23,15 +23,16 @@ def is_soon(job: Job, now: int) -> bool:
 
 
 class Calls:
-    """Says whether this process may call now, or has just done so."""
+    """Says whether this process may call now, or has done so in the last `every` seconds, at most WAKE_EVERY."""
 
-    def __init__(self) -> None:
+    def __init__(self, every: float = WAKE_EVERY) -> None:
+        self._every = every
         self._called_at = -math.inf
 
     def are_due(self) -> bool:
         """Return whether to call, and take note of it."""
         now = time.monotonic()
-        if now < self._called_at + WAKE_EVERY:
+        if now < self._called_at + self._every:
             return False
         self._called_at = now
         return True

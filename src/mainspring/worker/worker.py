@@ -28,6 +28,7 @@ from mainspring.worker.weight import Weight
 
 logger = logging.getLogger("mainspring.worker")
 
+LOOK_SOON = 0.010  # seconds after a look that found something: where one job came, others come
 LOOK_AGAIN = 0.025  # longer than brokers hold wake-ups back (20 ms), so a wake-up that was held back is never missed
 STUCK = 0.050  # a row that stands still this long goes back to the store, for whoever is free
 LOOK_PAST = 20  # times as long as it took, until a look past a full pool's tasks that found nothing is repeated
@@ -90,6 +91,7 @@ class Worker:
         )
         self._is_woken = True
         self._looks_at: float | None = None  # when to look for work once more though nobody woke us
+        self._looks_last_at = 0.0  # and once more after that
         self._looks_past_at = 0.0  # when to look past the tasks of a full pool again
         self._unmet: list[Pool] = []  # pools that had no room when there may have been work for them
         self._worked_at = self._elapsed()
@@ -220,9 +222,10 @@ class Worker:
             self._release()
             self._claims.give_back()
             self._retire_if_too_large()
+            has_reason = self._wants_to_look() or self._must_flush()  # a claim on the way costs next to nothing
             may_claim = not self._claims_no_more() and self._reports.is_trusted()
-            if not (may_claim and self._wants_to_look() and self._claim()):
-                self._flush()
+            if not (has_reason and may_claim and self._claim()) and self._must_flush():
+                self._store_outcomes()
         except BrokerUnavailable as error:
             delay = RECONNECT[min(self._failures, len(RECONNECT) - 1)]
             if not self._failures:
@@ -237,12 +240,17 @@ class Worker:
         reset_queries()  # where DEBUG is True Django keeps the last 9000, and a flush can have megabytes
 
     def _wants_to_look(self) -> bool:
-        is_due = self._looks_at is not None and self._elapsed() >= self._looks_at
-        return self._is_woken or is_due or any(self._capacity.room_in(pool) > 0 for pool in self._unmet)
+        is_due = self._is_woken or self._is_look_due()
+        return is_due or any(self._capacity.room_in(pool) > 0 for pool in self._unmet)
+
+    def _is_look_due(self) -> bool:
+        return self._looks_at is not None and self._elapsed() >= self._looks_at
 
     def _claim(self) -> bool:
         """Claim if there is room, and store outcomes on the way; return whether the store was asked."""
-        is_woken, self._is_woken, self._looks_at = self._is_woken, False, None
+        is_woken, self._is_woken = self._is_woken, False
+        if self._is_look_due():
+            self._looks_at = self._looks_last_at if self._looks_last_at > self._elapsed() else None
         full_pools = self._capacity.full_pools()
         if is_woken and full_pools:
             self._reports.busy()
@@ -263,8 +271,10 @@ class Worker:
             self._reports.found_more()
         else:
             self._unmet = full_pools
-            # A look that found something, or that somebody asked for, is followed by one more: see LOOK_AGAIN.
-            self._looks_at = self._elapsed() + LOOK_AGAIN if jobs or is_woken else None
+            if jobs or is_woken:
+                # A look that found something, or that somebody asked for, is followed by one more: see LOOK_AGAIN.
+                self._looks_last_at = self._elapsed() + LOOK_AGAIN
+                self._looks_at = self._elapsed() + (LOOK_SOON if jobs else LOOK_AGAIN)
         return True
 
     def _settle_and_claim(self, limit: int, left_alone: Collection[str]) -> list[Job]:
@@ -332,12 +342,10 @@ class Worker:
             for job, error in refused:
                 logger.error("Job %s cannot be given back before this process ends: %s", job.id, error)
 
-    def _flush(self) -> None:
+    def _must_flush(self) -> bool:
         is_last = not (self._threads.active or self._coroutines.active)
         is_due = self._outcomes.is_due(self._elapsed())
-        if not (is_due or (self._outcomes and (is_last or self._claims_no_more()))):
-            return
-        self._store_outcomes()
+        return is_due or (bool(self._outcomes) and (is_last or self._claims_no_more()))
 
     def _store_outcomes(self) -> None:
         for accepted in self._outcomes.flush():

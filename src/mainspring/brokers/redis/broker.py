@@ -37,6 +37,7 @@ T = TypeVar("T")
 
 MOST_AT_ONCE = 150_000  # jobs of one push; Redis takes a million values in one command
 MOST = 2**31 - 1  # that a limit can say
+CALL_EVERY = 0.005  # seconds; a call is a part of the script that pushes, and so costs hardly anything
 SLICE = 1000  # jobs that are read at once
 
 
@@ -50,7 +51,7 @@ class RedisBroker(Broker):
         self._end_channel = end_channel(prefix, "")
         self._client = Client(alias, url, self._keys)
         self._time = StoreTime(self.clock, lambda: _moment(self._client.run(scripts.TIME)))
-        self._calls = Calls()
+        self._calls = Calls(CALL_EVERY)
 
     def now(self) -> int:
         return self._time.now()
