@@ -56,6 +56,12 @@ class Report:
         self._content["rows"].append(dict(row))
         print(f"| {' | '.join(_cell(row.get(column)) for column in self._columns)} |", flush=True)
 
+    def note(self, text: str) -> None:
+        """Print what one must know of the figures, and save it with them; the first note follows the last row."""
+        notes = self._content.setdefault("notes", [])
+        print(f"{'' if notes else chr(10)}- {text}", flush=True)
+        notes.append(text)
+
     def save(self, path: str | None) -> None:
         if path:
             Path(path).parent.mkdir(parents=True, exist_ok=True)

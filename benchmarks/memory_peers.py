@@ -34,7 +34,7 @@ def main() -> None:
         if system.name not in (options.system or [system.name]):
             continue
         with tempfile.TemporaryDirectory(prefix="memory-") as folder:
-            programs = install(system, Path(folder))
+            programs = install(system, Path(folder), job="noop")
             for shown, rest in ARGUMENTS.items():
                 with place(system, programs, job="noop") as here:
                     waiting, kept = measure(here, options.jobs, rest)
@@ -53,19 +53,15 @@ def read_arguments() -> argparse.Namespace:
 def measure(here: Place, jobs: int, rest: tuple[str, ...]) -> tuple[float, float]:
     """Return the bytes per job while all wait, and when all have run."""
     empty = used_memory(here)
-    here.ask(f"import peer_app; peer_app.enqueue({jobs}, *{rest!r})")
+    here.ask(f"import peer_client; peer_client.enqueue({jobs}, *{rest!r})")
     waiting = used_memory(here)
-    worker = here.start(here.system.quick)
-    try:
-        drain(here, worker, jobs)
+    with drain(here, jobs):
         time.sleep(2)  # for what follows an outcome, like its acknowledgement
-    finally:
-        worker.kill()
     return (waiting - empty) / jobs, (used_memory(here) - empty) / jobs
 
 
 def used_memory(here: Place) -> int:
-    return int(here.ask("import peer_app; peer_app.used_memory()"))
+    return int(here.ask("import peer_client; peer_client.used_memory()"))
 
 
 if __name__ == "__main__":

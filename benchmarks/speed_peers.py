@@ -23,7 +23,7 @@ from pathlib import Path
 
 from peers.drain import begins, drain
 from peers.places import Place, install, place, versions
-from peers.systems import QUICK, System
+from peers.systems import QUICK, STORES, System
 
 COLUMNS = (
     *("system", "jobs", "enqueue /s", "drain /s", "worker CPU µs per job", "server CPU µs per job"),
@@ -34,20 +34,20 @@ COLUMNS = (
 def main() -> None:
     options = read_arguments()
     chosen = [system for system in QUICK if system.name in (options.system or [system.name])]
-    chosen = [system for system in chosen if options.needs is None or options.needs in system.needs]
+    chosen = [system for system in chosen if options.needs in (None, system.store)]
     print(f"{time.strftime('%Y-%m-%d')}, Python {platform.python_version()}, {os.cpu_count()} cores")
     print(f"{options.pings} single jobs for the idle worker; medians of {options.rounds} rounds (range)\n")
     print(f"| {' | '.join(COLUMNS)} |\n|---|{'---:|' * (len(COLUMNS) - 1)}", flush=True)
     with tempfile.TemporaryDirectory(prefix="speed-") as folder:
-        programs = {system: install(system, Path(folder) / system.name) for system in chosen}
+        programs = {system: install(system, Path(folder) / system.name, job="noop") for system in chosen}
         figures: dict[System, list[Sequence[float | None]]] = {system: [] for system in chosen}
         for _ in range(options.rounds):
             for system in chosen:
                 with place(system, programs[system], job="noop") as here:
-                    figures[system].append(measure(here, jobs_of(system, options), options))
+                    figures[system].append(measure(here, system.jobs_of(options.jobs), options))
         for system, rounds in figures.items():
             cells = map(shown, zip(*rounds, strict=True))
-            print(f"| {system.name} | {jobs_of(system, options):,} | {' | '.join(cells)} |")
+            print(f"| {system.name} | {system.jobs_of(options.jobs):,} | {' | '.join(cells)} |")
         print()
         for system in chosen:
             print(f"- {system.name} ({versions(system, programs[system])}): {system.quick_settings}.")
@@ -56,7 +56,7 @@ def main() -> None:
 def read_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--system", action="append", choices=[system.name for system in QUICK], help="default: all")
-    parser.add_argument("--needs", choices=["postgresql", "redis"], help="only the systems that need this")
+    parser.add_argument("--needs", choices=STORES, help="only the systems on this store")
     parser.add_argument("--jobs", type=int, default=20_000, help="of which the slowest get a part")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--pings", type=int, default=20, help="jobs for the idle worker, in each round")
@@ -64,20 +64,12 @@ def read_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def jobs_of(system: System, options: argparse.Namespace) -> int:
-    return max(round(options.jobs * system.share), 1)
-
-
 def measure(here: Place, jobs: int, options: argparse.Namespace) -> Sequence[float | None]:
     """Return one round's figures, in the order of the table."""
-    enqueueing = float(here.ask(f"import peer_app; peer_app.enqueue({jobs})"))
-    worker = here.start(here.system.quick)
-    try:
-        drained = drain(here, worker, jobs)
-        sent = json.loads(here.ask(f"import peer_app; peer_app.ping({options.pings}, {tuple(options.pause)})"))
+    enqueueing = float(here.ask(f"import peer_client; peer_client.enqueue({jobs})"))
+    with drain(here, jobs) as drained:
+        sent = json.loads(here.ask(f"import peer_client; peer_client.ping({options.pings}, {tuple(options.pause)})"))
         time.sleep(3)  # for the last one
-    finally:
-        worker.kill()
     started = begins(here)
     waits = sorted((started[int(number)] - at) * 1000 for number, at in sent.items())
     tail = waits[int(len(waits) * 0.9)]

@@ -71,9 +71,9 @@ def read_arguments() -> argparse.Namespace:
 
 def measure(system: System, folder: Path, options: argparse.Namespace) -> str:
     """Print the system's line of the table and return its line of the notes."""
-    programs = install(system, folder)
+    programs = install(system, folder, job="short")
     with place(system, programs, job="short") as here:
-        here.ask(f"import peer_app; peer_app.enqueue({options.jobs})")
+        here.ask(f"import peer_client; peer_client.enqueue({options.jobs})")
         print(storm(here, options), flush=True)
     return f"- {system.name} ({versions(system, programs)}): {system.settings}."
 

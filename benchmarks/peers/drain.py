@@ -1,8 +1,10 @@
 """One worker runs all that was enqueued, and is watched from outside meanwhile."""
 
+import contextlib
+import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from peers.places import Place, Worker, cpu_seconds
@@ -16,21 +18,36 @@ class Drain(NamedTuple):
     servers_cpu: float
 
 
-def drain(here: Place, worker: Worker, jobs: int) -> Drain:
-    """Time this new worker from the first line of the first job until the last outcome can be read."""
-    with here.asking(f"import peer_app; peer_app.wait_until_stored({jobs})") as watch:
-        _wait(here, worker, here.log.exists)
-        before = worker.cpu_seconds(), cpu_seconds(*here.servers)
-        _wait(here, worker, lambda: watch.poll() is not None)
-        ended = float(watch.stdout.read())
-    after = worker.cpu_seconds(), cpu_seconds(*here.servers)
-    return Drain(ended - begins(here)[0], after[0] - before[0], after[1] - before[1])
+@contextlib.contextmanager
+def drain(here: Place, jobs: int) -> Iterator[Drain]:
+    """
+    Start the worker, and time it from the first line of the first job until the last outcome can be read.
+
+    The worker lives until the end of the block.
+    """
+    with here.asking(f"import peer_client; peer_client.wait_until_stored({jobs})") as watch:
+        watch.stdout.readline()  # "ready": it has imported what it needs, which would slow the worker down
+        worker = here.start(here.system.quick)
+        try:
+            yield _timed(here, worker, watch)
+        finally:
+            worker.kill()
 
 
 def begins(here: Place) -> dict[int, float]:
     """Return when each job began that noted it, by its number."""
     lines = (line.split() for line in here.log.read_text().splitlines())
     return {int(number): float(at) for what, number, at in lines if what == "begin"}
+
+
+def _timed(here: Place, worker: Worker, watch: subprocess.Popen[str]) -> Drain:
+    _wait(here, worker, lambda: here.log.exists() or watch.poll() is not None)
+    before = worker.cpu_seconds(), cpu_seconds(*here.servers)
+    _wait(here, worker, lambda: watch.poll() is not None)
+    after = worker.cpu_seconds(), cpu_seconds(*here.servers)
+    if watch.returncode:
+        sys.exit(f"{here.system.name} is stuck, its worker said:\n{here.output.read_text()[-3000:]}")
+    return Drain(float(watch.stdout.read()) - begins(here)[0], after[0] - before[0], after[1] - before[1])
 
 
 def _wait(here: Place, worker: Worker, has_happened: Callable[[], bool]) -> None:

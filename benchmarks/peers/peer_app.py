@@ -1,103 +1,57 @@
-"""The same job in the words of each system. Runs in that system's own environment; PEER_SYSTEM says which it is."""
+"""
+The same job in the words of each system. Runs in that system's own environment; PEER_SYSTEM says which system it is,
+and PEER_JOB what the job does.
+"""
 
 import asyncio
 import contextlib
 import functools
+import inspect
 import json
 import logging
 import os
-import random
-import time
 from urllib.parse import urlsplit
 
-SYSTEM = os.environ["PEER_SYSTEM"]
-REDIS = os.environ.get("PEER_REDIS", "")
-RESULTS = REDIS.removesuffix("/0") + "/1"  # a database of results only, so that DBSIZE is their number
+from peer_counts import REDIS, RESULTS, all_but, reply, rows, rows_of
+from peer_jobs import JOBS, JOBS_IN_LOOP, noop
+
+SYSTEM, JOB = os.environ["PEER_SYSTEM"], os.environ["PEER_JOB"]
+work = JOBS[JOB]
+
+if inspect.iscoroutinefunction(work):
+
+    async def run(number, text=""):
+        return await work(number, text)
+
+else:
+
+    def run(number, text=""):
+        return work(number, text)
 
 
-def run(number, text=""):
-    """Do what the benchmark measures with; the text only takes room."""
-    JOBS[os.environ["PEER_JOB"]](number)
-
-
-def short(number):
-    """Last 10 to 50 ms, and note the beginning and the end."""
-    note("begin", number)
-    time.sleep(random.uniform(0.01, 0.05))
-    note("end", number)
-
-
-def noop(number):
-    """Note the beginning of those jobs that somebody waits for, and do nothing."""
-    if number <= 0:
-        note("begin", number)
-
-
-JOBS = {"short": short, "noop": noop}
-
-
-def note(what, number):
-    # One write to a file opened with O_APPEND is one whole line, whoever else writes at that moment.
-    log = os.open(os.environ["PEER_LOG"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-    os.write(log, f"{what} {number} {time.monotonic()}\n".encode())
-    os.close(log)
-
-
-def rows(query):
-    """Return a function that asks the database for a number."""
-
-    def ask(jobs):
-        from django.db import connection
-
-        with connection.cursor() as cursor:
-            cursor.execute(query)
-            return cursor.fetchone()[0]
-
-    return ask
-
-
-def reply(*command, url=REDIS):
-    """Return a function that asks Redis for a number, with a command that costs it as good as nothing."""
-
-    def ask(jobs):
-        return redis_client(url).execute_command(*command)
-
-    return ask
-
-
-def all_but(*command):
-    """Return a function that asks Redis how many of the jobs do not wait any more."""
-    waiting = reply(*command)
-
-    def ask(jobs):
-        return jobs - waiting(jobs)
-
-    return ask
-
-
-@functools.cache
-def redis_client(url):
-    from redis import Redis
-
-    return Redis.from_url(url)
+def named(*arguments):
+    """Return the arguments as keywords, for systems that take no others."""
+    return dict(zip(("number", "text"), arguments, strict=False))
 
 
 # What follows gives `send`, which enqueues a call of `run`, and where speed is measured also `stored`, which returns
-# how many of so many jobs have an outcome that can be read.
-if SYSTEM.startswith(("mainspring", "django")):
+# how many of so many jobs have an outcome that can be read, and `send_many`, where the system has a way to enqueue
+# many calls, given as tuples of arguments.
+if SYSTEM.startswith(("mainspring", "django")) or JOB == "query":
     import django
 
     django.setup()
 
 if SYSTEM.startswith("mainspring"):
-    from mainspring import task
+    from mainspring import enqueue_many, task
 
     run = task(run)
     send = run.enqueue
+    send_many = functools.partial(enqueue_many, run)
     if SYSTEM == "mainspring-redis":
         stored = reply("ZCARD", "{mainspring:default}:ended")
     else:
-        stored = rows("SELECT COUNT(*) FROM mainspring_finished")
+        stored = rows("SELECT COUNT(*) FROM mainspring_finished WHERE state = 'succeeded'")
 elif SYSTEM.startswith(("django-tasks-db", "django-ox")):
     from django.tasks import task
 
@@ -105,6 +59,13 @@ elif SYSTEM.startswith(("django-tasks-db", "django-ox")):
     send = run.enqueue
     if SYSTEM.startswith("django-ox"):
         stored = rows("SELECT COUNT(*) FROM django_ox_oxtask WHERE status = 'SUCCESSFUL'")
+
+        def send_many(calls):
+            from django_ox.bulk import enqueue_many
+
+            enqueue_many(run, [(arguments, {}) for arguments in calls])
+    else:
+        stored = rows("SELECT COUNT(*) FROM django_tasks_db_dbtaskresult WHERE status = 'SUCCESSFUL'")
 elif SYSTEM == "django-q2":
     from django_q.tasks import async_task
 
@@ -115,6 +76,14 @@ elif SYSTEM == "huey":
 
     huey = SqliteHuey(filename=os.environ["PEER_FILE"], fsync=True)
     send = huey.task()(run)
+elif SYSTEM.startswith("huey-sqlite"):
+    import sqlite3
+
+    from huey import SqliteHuey
+
+    huey = SqliteHuey(filename=os.environ["PEER_FILE"], fsync="no-fsync" not in SYSTEM, store_none=True)
+    send = huey.task()(run)
+    stored = rows_of(lambda: sqlite3.connect(os.environ["PEER_FILE"]), "SELECT COUNT(*) FROM kv")
 elif SYSTEM == "huey-redis":
     from huey import RedisHuey
 
@@ -135,6 +104,10 @@ elif SYSTEM == "rq-redis":
 
     queue = Queue(connection=Redis.from_url(REDIS))
     send = functools.partial(queue.enqueue, run)
+
+    def send_many(calls):
+        queue.enqueue_many([queue.prepare_data(run, arguments) for arguments in calls])
+
     stored = reply("ZCARD", queue.finished_job_registry.key)
 elif SYSTEM == "dramatiq":
     import dramatiq
@@ -149,6 +122,8 @@ elif SYSTEM == "dramatiq-redis":
     from dramatiq.results.backends import RedisBackend
 
     broker = RedisBroker(url=REDIS)
+    if inspect.iscoroutinefunction(run):
+        broker.add_middleware(dramatiq.middleware.AsyncIO())
     broker.add_middleware(Results(backend=RedisBackend(url=RESULTS), store_results=True))
     dramatiq.set_broker(broker)
     send = dramatiq.actor(run).send
@@ -180,17 +155,16 @@ elif SYSTEM == "celery-redis":
 elif SYSTEM == "saq":
     from saq import Queue
 
-    async def run_in_loop(context, **arguments):
-        run(**arguments)
+    async def run_in_loop(context, number, text=""):
+        return await JOBS_IN_LOOP[JOB](number, text)
 
     loop = asyncio.new_event_loop()
     queue = Queue.from_url(REDIS)
     settings = {"queue": queue, "functions": [("run", run_in_loop)], "concurrency": 50}
     stored = all_but("ZCARD", "saq:default:incomplete")
 
-    def send(number, text=None):
-        arguments = {"number": number} if text is None else {"number": number, "text": text}
-        loop.run_until_complete(queue.enqueue("run", **arguments))
+    def send(*arguments):
+        loop.run_until_complete(queue.enqueue("run", **named(*arguments)))
 elif SYSTEM == "wakaq":
     from wakaq import WakaQ
 
@@ -223,38 +197,64 @@ elif SYSTEM == "procrastinate":
 
     def send(number):
         task.defer(number=number)
+elif SYSTEM == "procrastinate-postgresql":
+    import procrastinate
+    import psycopg
 
+    POSTGRESQL = os.environ["PEER_POSTGRESQL"]
+    app = procrastinate.App(connector=procrastinate.PsycopgConnector(conninfo=POSTGRESQL))
+    task = app.task(name="run")(run)
+    stored = rows_of(
+        lambda: psycopg.connect(POSTGRESQL, autocommit=True),
+        "SELECT COUNT(*) FROM procrastinate_jobs WHERE status = 'succeeded'",
+    )
 
-def enqueue(jobs, *rest):
-    """Send so many jobs, numbered from 0, with the other arguments, and print how many seconds that took."""
-    with app.open() if SYSTEM == "procrastinate" else contextlib.nullcontext():
-        began = time.monotonic()
-        for number in range(jobs):
-            send(number, *rest)
-        print(time.monotonic() - began)
+    def send(*arguments):
+        task.defer(**named(*arguments))
 
+    def send_many(calls):
+        task.batch_defer(*(named(*arguments) for arguments in calls))
+elif SYSTEM == "pgqueuer":
+    import asyncpg
+    from pgqueuer import PgQueuer
+    from pgqueuer.db import AsyncpgDriver, AsyncpgPoolDriver
+    from pgqueuer.queries import Queries
 
-def wait_until_stored(jobs):
-    """Print the moment at which another connection than the worker's shows so many outcomes."""
-    while stored(jobs) < jobs:
-        time.sleep(0.02)
-    print(time.monotonic())
+    POSTGRESQL = os.environ["PEER_POSTGRESQL"]
+    loop = asyncio.new_event_loop()
 
+    @functools.cache
+    def connection():
+        return loop.run_until_complete(asyncpg.connect(POSTGRESQL))
 
-def ping(times, pause):
-    """Send so many jobs with random pauses, numbered from -1 down, and print when each was sent."""
-    sent = {}
-    send(-1 - times)  # and forget it: the first job of a process also pays for imports and connections
-    for number in range(-1, -1 - times, -1):
-        time.sleep(random.uniform(*pause))
-        sent[number] = time.monotonic()
-        send(number)
-    print(json.dumps(sent))
+    def send_many(calls):
+        payloads = [json.dumps(arguments).encode() for arguments in calls]
+        queries = Queries(AsyncpgDriver(connection()))
+        loop.run_until_complete(queries.enqueue(["run"] * len(calls), payloads, [0] * len(calls)))
 
+    def send(*arguments):
+        send_many([arguments])
 
-def used_memory():
-    """Print the bytes that Redis uses when nobody but us is connected."""
-    redis = redis_client(REDIS)
-    while redis.info("clients")["connected_clients"] > 1:
-        time.sleep(0.05)
-    print(redis.info("memory")["used_memory"])
+    def stored(jobs):
+        return loop.run_until_complete(
+            connection().fetchval("SELECT COUNT(*) FROM pgqueuer_log WHERE status = 'successful'")
+        )
+
+    @contextlib.asynccontextmanager
+    async def worker():
+        async with asyncpg.create_pool(POSTGRESQL, min_size=2) as pool:
+
+            async def select(number, text):
+                # What the ORM asks in `query`, without the ORM, which has coroutines wait for threads.
+                noop(number, text)
+                await pool.fetchval("SELECT 1 AS a FROM auth_user WHERE id = $1 LIMIT 1", 1)
+
+            work = select if JOB == "query" else JOBS_IN_LOOP[JOB]
+            pgqueuer = PgQueuer(AsyncpgPoolDriver(pool))
+
+            @pgqueuer.entrypoint("run")
+            async def run_in_loop(job):
+                number, *text = json.loads(job.payload)
+                await work(number, *text or [""])
+
+            yield pgqueuer

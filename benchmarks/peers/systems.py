@@ -11,12 +11,13 @@ class System:
     """
     `packages` go into an environment of its own. `worker` is the command of the storm, of which `copies` run beside
     each other, with these `settings`; `quick` is the one for speed, of one process, with `quick_settings`, and `share`
-    how many of the jobs it gets. A system without `worker` or without `quick` takes no part there.
+    how many of the jobs it gets. A system without `worker` or without `quick` takes no part there. `bulk` names its
+    own way to enqueue many jobs at once, and `no_async` says why it runs no coroutines.
     """
 
     name: str
     packages: tuple[str, ...]
-    needs: tuple[str, ...]  # services, of "redis" and "postgresql"
+    needs: tuple[str, ...]  # services, of "postgresql", "mariadb" and "redis"
     worker: str = ""
     settings: str = ""
     quick: str = ""
@@ -25,6 +26,17 @@ class System:
     prepare: str = ""
     copies: int = 1
     patience: float = 20.0  # seconds without movement after which the calm phase ends
+    synchronous: str = "FULL"  # of SQLite
+    bulk: str = ""
+    no_async: str = ""
+
+    @property
+    def store(self) -> str:
+        return self.needs[0] if self.needs else "sqlite"
+
+    def jobs_of(self, jobs: int) -> int:
+        """Return how many of so many jobs the system gets for speed."""
+        return max(round(jobs * self.share), 1)
 
     @property
     def command(self) -> str:
@@ -33,13 +45,20 @@ class System:
 
 MIGRATE = f"{PYTHON} -m django migrate -v 0"
 OURS = f"{PYTHON} -m django mainspring worker --processes 2 --threads 1"
+HUEY_WITHOUT_COROUTINES = "huey refuses coroutines"
 
 
-def on_both(name: str, package: str, **facts: str) -> tuple[System, System]:
-    """Return a system on SQLite and on PostgreSQL."""
+def on_databases(name: str, package: str, **facts: Any) -> tuple[System, ...]:
+    """Return a system on SQLite, on SQLite at synchronous NORMAL, on PostgreSQL and, for speed only, on MariaDB."""
     sqlite = System(name=f"{name}-sqlite", packages=(package,), needs=(), prepare=MIGRATE, **facts)
     postgresql = {"name": f"{name}-postgresql", "packages": (package, "psycopg[binary]"), "needs": ("postgresql",)}
-    return sqlite, replace(sqlite, **postgresql)
+    mariadb = {"name": f"{name}-mariadb", "packages": (package, "mysqlclient"), "needs": ("mariadb",), "worker": ""}
+    return *at_full_and_normal(sqlite), replace(sqlite, **postgresql), replace(sqlite, **mariadb)
+
+
+def at_full_and_normal(system: System) -> tuple[System, System]:
+    """Return a system on SQLite as it is and, for speed only, at synchronous NORMAL."""
+    return system, replace(system, name=f"{system.name}-normal", synchronous="NORMAL", worker="")
 
 
 def on_redis(name: str, *packages: str, **facts: Any) -> System:
@@ -48,13 +67,14 @@ def on_redis(name: str, *packages: str, **facts: Any) -> System:
 
 
 SYSTEMS = (
-    *on_both(
+    *on_databases(
         "mainspring",
         "{root}",
         worker=OURS,
         settings="2 processes with 1 thread; all else default",
         quick=f"{PYTHON} -m django mainspring worker",
-        quick_settings="all default",
+        quick_settings="all default, so 4 threads and 100 coroutines",
+        bulk="enqueue_many",
     ),
     System(
         name="huey",
@@ -63,6 +83,25 @@ SYSTEMS = (
         worker="{bin}/huey_consumer peer_app.huey -w 2 -k thread",
         settings="SqliteHuey, fsync=True, 2 threads; a task is taken off the queue before it runs, and there is no"
         " setting to keep it there",
+    ),
+    System(
+        name="huey-sqlite",
+        packages=("huey",),
+        needs=(),
+        quick="{bin}/huey_consumer peer_app.huey -q -w 1 -k thread",
+        quick_settings="SqliteHuey, fsync=True, 1 thread, quiet, store_none; a task is off the queue before it runs;"
+        " keeps results until they are read",
+        no_async=HUEY_WITHOUT_COROUTINES,
+    ),
+    System(
+        name="huey-sqlite-no-fsync",
+        packages=("huey",),
+        needs=(),
+        synchronous="NORMAL",
+        quick="{bin}/huey_consumer peer_app.huey -q -w 1 -k thread",
+        quick_settings="the same with fsync=False, which is synchronous OFF; huey has no setting for NORMAL. A loss of"
+        " power may cost the last commits, as at NORMAL, and also the database",
+        no_async=HUEY_WITHOUT_COROUTINES,
     ),
     System(
         name="rq",
@@ -82,14 +121,20 @@ SYSTEMS = (
         settings="Redis, 1 process of 2 threads, heartbeat_timeout 5 s (default 60 s), maintenance_chance 10%"
         " (default 0.1%)",
     ),
-    System(
-        name="django-tasks-db",
-        packages=("django-tasks-db",),
-        needs=(),
-        prepare=MIGRATE,
-        worker=f"{PYTHON} -m django db_worker --interval 0.1 --no-startup-delay -v 0",
-        copies=2,
-        settings="DatabaseBackend on SQLite, 2 workers, interval 0.1 s; no setting for workers that die",
+    *at_full_and_normal(
+        System(
+            name="django-tasks-db",
+            packages=("django-tasks-db",),
+            needs=(),
+            prepare=MIGRATE,
+            worker=f"{PYTHON} -m django db_worker --interval 0.1 --no-startup-delay -v 0",
+            copies=2,
+            settings="DatabaseBackend on SQLite, 2 workers, interval 0.1 s; no setting for workers that die",
+            quick=f"{PYTHON} -m django db_worker --interval 0.1 --no-startup-delay -v 0",
+            quick_settings="interval 0.1 s (default 1 s), -v 0, CONN_MAX_AGE None; has no threads; a job whose worker"
+            " dies is lost",
+            share=0.1,
+        )
     ),
     System(
         name="procrastinate",
@@ -99,6 +144,29 @@ SYSTEMS = (
         worker="{bin}/procrastinate --app peer_app.app worker",
         settings="concurrency 2, heartbeat every 1 s, stalled after 5 s (defaults 10 and 30 s), and the documented"
         " periodic task that retries stalled jobs, every 5 s",
+    ),
+    System(
+        name="procrastinate-postgresql",
+        packages=("procrastinate", "psycopg[binary]"),
+        needs=("postgresql",),
+        prepare="{bin}/procrastinate --app peer_app.app schema --apply",
+        quick="{bin}/procrastinate --app peer_app.app --log-level error worker --concurrency 10",
+        quick_settings="PsycopgConnector, concurrency 10 (default 1), log level error (default info); keeps jobs, but"
+        " no results; a job whose worker dies waits for the project to retry it. Without its own Django integration,"
+        " which would look at the connections around each job",
+        bulk="batch_defer",
+        share=0.1,
+    ),
+    System(
+        name="pgqueuer",
+        packages=("pgqueuer", "asyncpg", "uvloop"),
+        needs=("postgresql",),
+        prepare="PGDSN=$PEER_POSTGRESQL {bin}/pgq install && PGDSN=$PEER_POSTGRESQL {bin}/pgq autovac",
+        quick=f"{PYTHON} -c \"import pgqueuer, uvloop; uvloop.run(pgqueuer.run('peer_app:worker', batch_size=1000))\"",
+        quick_settings="AsyncpgPoolDriver, batch size 1000 (default 10; 100 and a single connection are slower),"
+        " uvloop, and the autovacuum settings it recommends; all jobs are coroutines; keeps a log of jobs, but no"
+        " arguments and no results. Its query is the same SELECT through asyncpg, without Django's ORM",
+        bulk="a list for enqueue",
     ),
     System(
         name="celery",
@@ -118,18 +186,21 @@ SYSTEMS = (
         settings="ORM broker on SQLite, 2 workers, timeout 5 s, retry 8 s, ack_failures off, max_attempts 0, bulk 1,"
         " queue_limit 4",
     ),
-    *on_both(
+    *on_databases(
         "django-ox",
         "django-ox",
         quick=f"{PYTHON} -m django ox_worker --concurrency 4 --interval 0.1",
         quick_settings="concurrency 4, interval 0.1 s (default 1 s), CONN_MAX_AGE None; all else default",
+        bulk="enqueue_many",
+        share=0.2,
     ),
     on_redis(
         "mainspring-redis",
         "{root}[redis]",
         prepare=MIGRATE,
         quick=f"{PYTHON} -m django mainspring worker",
-        quick_settings="all default, so 4 threads; keeps the whole job with its outcome",
+        quick_settings="all default, so 4 threads and 100 coroutines; keeps the whole job with its outcome",
+        bulk="enqueue_many",
     ),
     on_redis(
         "dramatiq-redis",
@@ -144,6 +215,7 @@ SYSTEMS = (
         quick="{bin}/huey_consumer peer_app.huey -w 4 -k thread",
         quick_settings="RedisHuey, 4 threads, store_none; a task is off the queue before it runs; keeps results until"
         " they are read",
+        no_async=HUEY_WITHOUT_COROUTINES,
     ),
     on_redis(
         "celery-redis",
@@ -152,20 +224,23 @@ SYSTEMS = (
         quick="{bin}/celery -A peer_app:app worker -c 1 -l ERROR",
         quick_settings="prefork of 1 process for jobs beside its parent, prefetch_multiplier 64; acknowledges a task"
         " before it runs (default); keeps results for a day",
+        no_async="Celery runs no coroutines",
     ),
     on_redis(
         "saq",
         "saq[redis]",
         "typing_extensions",  # which saq needs and does not say
         quick="{bin}/saq peer_app.settings",
-        quick_settings="50 coroutines (default 10); keeps jobs with their results for 10 minutes",
+        quick_settings="50 coroutines (default 10); all jobs are coroutines; keeps jobs with their results for 10"
+        " minutes. Its query goes through Django's ORM as a coroutine",
     ),
     on_redis(
         "rq-redis",
         "rq",
         quick="{bin}/rq worker -q --url {redis} --worker-class rq.SimpleWorker",
         quick_settings="SimpleWorker, which does not fork for each job; keeps jobs for 500 s, with each result in a"
-        " stream of its own, for which Redis sets aside 4 kB",
+        " stream of its own, for which Redis sets aside 4 kB; a coroutine has a loop of its own",
+        bulk="enqueue_many",
         share=0.25,
     ),
     on_redis(
@@ -179,3 +254,4 @@ SYSTEMS = (
 )
 STORMED = tuple(system for system in SYSTEMS if system.worker)
 QUICK = tuple(system for system in SYSTEMS if system.quick)
+STORES = tuple(dict.fromkeys(system.store for system in QUICK))
