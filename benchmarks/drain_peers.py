@@ -68,8 +68,10 @@ def main() -> None:
         for peer, ours in pairs.items():
             report.add(compared(peer, ours, programs, options))
             report.save(options.json)  # so that what has been measured stays if a later peer fails
+        with place(systems[0], programs[systems[0]], options.job) as here:
+            report.note(f"store: {here.store}")
         for system in systems:
-            report.note(described(system, programs[system], options))
+            report.note(described(system, programs[system], options.bulk))
     for peer in left_out:
         report.note(f"{peer.name} is left out: {peer.no_async}.")
     report.save(options.json)
@@ -137,11 +139,10 @@ def measured(system: System, programs: Path, options: argparse.Namespace) -> Fig
             return Figures(jobs / drained.seconds, drained.worker_cpu / jobs * 1e6, drained.servers_cpu / jobs * 1e6)
 
 
-def described(system: System, programs: Path, options: argparse.Namespace) -> str:
+def described(system: System, programs: Path, in_bulk: bool) -> str:
     """Return what one must know of the system to read its figures."""
-    with place(system, programs, options.job) as here:
-        told = f"{system.name} ({versions(system, programs)}; {here.stores}): {system.quick_settings}."
-    if options.bulk:
+    told = f"{system.name} ({versions(system, programs)}): {system.quick_settings}."
+    if in_bulk:
         told += f" Enqueued with {system.bulk}." if system.bulk else " Enqueued one by one: it has no bulk way."
     return told
 

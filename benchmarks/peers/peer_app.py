@@ -65,7 +65,7 @@ elif SYSTEM.startswith(("django-tasks-db", "django-ox")):
 
             enqueue_many(run, [(arguments, {}) for arguments in calls])
     else:
-        stored = rows("SELECT COUNT(*) FROM django_tasks_db_dbtaskresult WHERE status = 'SUCCESSFUL'")
+        stored = rows("SELECT COUNT(*) FROM django_tasks_database_dbtaskresult WHERE status = 'SUCCESSFUL'")
 elif SYSTEM == "django-q2":
     from django_q.tasks import async_task
 

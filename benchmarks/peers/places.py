@@ -17,7 +17,6 @@ from stores import ROOT
 from peers.systems import MIGRATE, System
 
 HERE = Path(__file__).parent
-SQLITE_VERSION = "import sqlite3; print(sqlite3.sqlite_version)"
 
 
 class Worker:
@@ -81,11 +80,13 @@ class Place:
         return self.folder / "output"
 
     @property
-    def stores(self) -> str:
-        """What the servers call themselves, or SQLite's version."""
+    def store(self) -> str:
+        """What the store calls itself."""
+        if not self.servers:
+            return f"SQLite {self.ask('import sqlite3; print(sqlite3.sqlite_version)').strip()}"
         programs = [psutil.Process(pid).exe() for pid in self.servers]
-        told = [subprocess.run([program, "--version"], capture_output=True, text=True).stdout for program in programs]
-        return ", ".join(" ".join(line.split()) for line in told) or f"SQLite {self.ask(SQLITE_VERSION).strip()}"
+        told = [subprocess.run([program, "--version"], capture_output=True, text=True) for program in programs]
+        return ", ".join(version.stdout.strip() for version in told)
 
     def start(self, command: str) -> Worker:
         return Worker(self._filled_in(command), self.environment, self.output)

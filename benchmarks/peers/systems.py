@@ -58,7 +58,8 @@ def on_databases(name: str, package: str, **facts: Any) -> tuple[System, ...]:
 
 def at_full_and_normal(system: System) -> tuple[System, System]:
     """Return a system on SQLite as it is and, for speed only, at synchronous NORMAL."""
-    return system, replace(system, name=f"{system.name}-normal", synchronous="NORMAL", worker="")
+    told = f"{system.quick_settings}; synchronous NORMAL, which a loss of power may cost the last commits"
+    return system, replace(system, name=f"{system.name}-normal", quick_settings=told, synchronous="NORMAL", worker="")
 
 
 def on_redis(name: str, *packages: str, **facts: Any) -> System:
@@ -89,8 +90,8 @@ SYSTEMS = (
         packages=("huey",),
         needs=(),
         quick="{bin}/huey_consumer peer_app.huey -q -w 1 -k thread",
-        quick_settings="SqliteHuey, fsync=True, 1 thread, quiet, store_none; a task is off the queue before it runs;"
-        " keeps results until they are read",
+        quick_settings="SqliteHuey, fsync=True, 1 thread, quiet (else it writes two lines for each job and is half as"
+        " fast), store_none; a task is off the queue before it runs; keeps results until they are read",
         no_async=HUEY_WITHOUT_COROUTINES,
     ),
     System(
@@ -212,9 +213,9 @@ SYSTEMS = (
     on_redis(
         "huey-redis",
         "huey[redis]",
-        quick="{bin}/huey_consumer peer_app.huey -w 4 -k thread",
-        quick_settings="RedisHuey, 4 threads, store_none; a task is off the queue before it runs; keeps results until"
-        " they are read",
+        quick="{bin}/huey_consumer peer_app.huey -q -w 1 -k thread",
+        quick_settings="RedisHuey, 1 thread, quiet (else it writes two lines for each job and is a third slower),"
+        " store_none; a task is off the queue before it runs; keeps results until they are read",
         no_async=HUEY_WITHOUT_COROUTINES,
     ),
     on_redis(
