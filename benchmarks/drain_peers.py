@@ -52,7 +52,7 @@ class Figures(NamedTuple):
 def main() -> None:
     options = read_arguments()
     chosen = [peer for peer in PEERS if peer.store == options.store and peer.name in (options.peer or [peer.name])]
-    left_out = [peer for peer in chosen if options.job == "async_noop" and peer.no_async]
+    left_out = [peer for peer in chosen if peer.without[0] == options.job]
     pairs = {peer: ours_beside(peer) for peer in chosen if peer not in left_out}
     systems = list(dict.fromkeys([*pairs.values(), *pairs]))
     report = Report(
@@ -73,7 +73,7 @@ def main() -> None:
         for system in systems:
             report.note(described(system, programs[system], options.bulk))
     for peer in left_out:
-        report.note(f"{peer.name} is left out: {peer.no_async}.")
+        report.note(f"{peer.name} is left out: {peer.without[1]}.")
     report.save(options.json)
 
 

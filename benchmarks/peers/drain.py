@@ -45,8 +45,9 @@ def _timed(here: Place, worker: Worker, watch: subprocess.Popen[str]) -> Drain:
     before = worker.cpu_seconds(), cpu_seconds(*here.servers)
     _wait(here, worker, lambda: watch.poll() is not None)
     after = worker.cpu_seconds(), cpu_seconds(*here.servers)
-    if watch.returncode:
-        sys.exit(f"{here.system.name} is stuck, its worker said:\n{here.output.read_text()[-3000:]}")
+    said = here.output.read_text()
+    if watch.returncode or "Traceback" in said:  # some systems count a job that has failed with the others
+        sys.exit(f"Jobs of {here.system.name} have failed or have not ended, and its worker said:\n{said[-3000:]}")
     return Drain(float(watch.stdout.read()) - begins(here)[0], after[0] - before[0], after[1] - before[1])
 
 

@@ -32,19 +32,19 @@ def wait_until_stored(jobs):
     """
     Print a line when ready, and then the moment at which another connection than the worker's shows so many outcomes.
 
-    To count them takes time of the server's, so ask half as far from the end each time.
+    To count them takes time of the server's: ask seldom in the middle, and often where the end can be near.
     """
     done, asked_at = peer_app.stored(jobs), time.monotonic()
     print("ready", flush=True)
-    moved_at, pause = asked_at, 0.05
+    began, moved_at, pause = None, asked_at, 0.02
     while done < jobs:
         time.sleep(pause)
         done_before, asked_before = done, asked_at
         done, asked_at = peer_app.stored(jobs), time.monotonic()
         if done > done_before:
-            moved_at = asked_at
+            began, moved_at = began or asked_before, asked_at
             seconds_left = (jobs - done) * (asked_at - asked_before) / (done - done_before)
-            pause = min(max(seconds_left / 2, 0.005), 0.5)
+            pause = min(max(min(seconds_left, asked_at - began) / 3, 0.005), 0.5)
         elif asked_at - moved_at > 60:
             sys.exit(f"{done} of {jobs} jobs have an outcome, and that has not changed for a minute")
     print(asked_at)

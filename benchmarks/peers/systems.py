@@ -12,7 +12,7 @@ class System:
     `packages` go into an environment of its own. `worker` is the command of the storm, of which `copies` run beside
     each other, with these `settings`; `quick` is the one for speed, of one process, with `quick_settings`, and `share`
     how many of the jobs it gets. A system without `worker` or without `quick` takes no part there. `bulk` names its
-    own way to enqueue many jobs at once, and `no_async` says why it runs no coroutines.
+    own way to enqueue many jobs at once, and `without` a kind of job that it cannot run, with the reason.
     """
 
     name: str
@@ -28,7 +28,7 @@ class System:
     patience: float = 20.0  # seconds without movement after which the calm phase ends
     synchronous: str = "FULL"  # of SQLite
     bulk: str = ""
-    no_async: str = ""
+    without: tuple[str, str] = ("", "")
 
     @property
     def store(self) -> str:
@@ -45,7 +45,7 @@ class System:
 
 MIGRATE = f"{PYTHON} -m django migrate -v 0"
 OURS = f"{PYTHON} -m django mainspring worker --processes 2 --threads 1"
-HUEY_WITHOUT_COROUTINES = "huey refuses coroutines"
+NO_COROUTINES = ("async_noop", "it runs no coroutines")
 
 
 def on_databases(name: str, package: str, **facts: Any) -> tuple[System, ...]:
@@ -92,7 +92,7 @@ SYSTEMS = (
         quick="{bin}/huey_consumer peer_app.huey -q -w 1 -k thread",
         quick_settings="SqliteHuey, fsync=True, 1 thread, quiet (else it writes two lines for each job and is half as"
         " fast), store_none; a task is off the queue before it runs; keeps results until they are read",
-        no_async=HUEY_WITHOUT_COROUTINES,
+        without=NO_COROUTINES,
     ),
     System(
         name="huey-sqlite-no-fsync",
@@ -102,7 +102,7 @@ SYSTEMS = (
         quick="{bin}/huey_consumer peer_app.huey -q -w 1 -k thread",
         quick_settings="the same with fsync=False, which is synchronous OFF; huey has no setting for NORMAL. A loss of"
         " power may cost the last commits, as at NORMAL, and also the database",
-        no_async=HUEY_WITHOUT_COROUTINES,
+        without=NO_COROUTINES,
     ),
     System(
         name="rq",
@@ -216,7 +216,7 @@ SYSTEMS = (
         quick="{bin}/huey_consumer peer_app.huey -q -w 1 -k thread",
         quick_settings="RedisHuey, 1 thread, quiet (else it writes two lines for each job and is a third slower),"
         " store_none; a task is off the queue before it runs; keeps results until they are read",
-        no_async=HUEY_WITHOUT_COROUTINES,
+        without=NO_COROUTINES,
     ),
     on_redis(
         "celery-redis",
@@ -225,7 +225,7 @@ SYSTEMS = (
         quick="{bin}/celery -A peer_app:app worker -c 1 -l ERROR",
         quick_settings="prefork of 1 process for jobs beside its parent, prefetch_multiplier 64; acknowledges a task"
         " before it runs (default); keeps results for a day",
-        no_async="Celery runs no coroutines",
+        without=NO_COROUTINES,
     ),
     on_redis(
         "saq",
@@ -251,6 +251,7 @@ SYSTEMS = (
         quick_settings="1 process for jobs beside its parent, wait_timeout 0.1 s (default 1 s, half as fast: a child"
         " that tells its parent of more jobs than a pipe holds ends and is started again); keeps no results, so that"
         " its clock stops when the last job has been taken off the queue; a job whose worker dies is lost",
+        without=("query", "its jobs run in the thread of its loop, where Django refuses to query"),
     ),
 )
 STORMED = tuple(system for system in SYSTEMS if system.worker)
