@@ -36,7 +36,7 @@ def wait_until_stored(jobs):
     """
     done, asked_at = peer_app.stored(jobs), time.monotonic()
     print("ready", flush=True)
-    began, moved_at, pause = None, asked_at, 0.02
+    began, moved_at, pause = None, asked_at, 0.05
     while done < jobs:
         time.sleep(pause)
         done_before, asked_before = done, asked_at
@@ -44,7 +44,7 @@ def wait_until_stored(jobs):
         if done > done_before:
             began, moved_at = began or asked_before, asked_at
             seconds_left = (jobs - done) * (asked_at - asked_before) / (done - done_before)
-            pause = min(max(min(seconds_left, asked_at - began) / 3, 0.005), 0.5)
+            pause = min(max(min(seconds_left, asked_at - began) / 2, 0.005), 0.5)
         elif asked_at - moved_at > 60:
             sys.exit(f"{done} of {jobs} jobs have an outcome, and that has not changed for a minute")
     print(asked_at)

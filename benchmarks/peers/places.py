@@ -133,7 +133,7 @@ def versions(system: System, programs: Path) -> str:
     """Return which versions of its packages the system has."""
     ours = ["this version"] if any("{" in package for package in system.packages) else []
     names = [package.split("[")[0] for package in system.packages if "{" not in package]
-    if system.prepare == MIGRATE:
+    if any(programs.parent.glob("lib/*/site-packages/django")):
         names.append("Django")
     show = f"from importlib.metadata import version; print(*('%s %s' % (n, version(n)) for n in {names}), sep='\\n')"
     told = subprocess.run([programs / "python", "-c", show], check=True, capture_output=True, text=True)

@@ -57,9 +57,13 @@ def on_databases(name: str, package: str, **facts: Any) -> tuple[System, ...]:
 
 
 def at_full_and_normal(system: System) -> tuple[System, System]:
-    """Return a system on SQLite as it is and, for speed only, at synchronous NORMAL."""
-    told = f"{system.quick_settings}; synchronous NORMAL, which a loss of power may cost the last commits"
-    return system, replace(system, name=f"{system.name}-normal", quick_settings=told, synchronous="NORMAL", worker="")
+    """Return a system on SQLite with synchronous FULL and, for speed only, with NORMAL."""
+    told = f"{system.quick_settings}; synchronous"
+    normal = replace(system, name=f"{system.name}-normal", synchronous="NORMAL", worker="")
+    return (
+        replace(system, quick_settings=f"{told} FULL"),
+        replace(normal, quick_settings=f"{told} NORMAL, so that a loss of power may cost the last commits"),
+    )
 
 
 def on_redis(name: str, *packages: str, **facts: Any) -> System:
