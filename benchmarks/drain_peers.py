@@ -9,7 +9,7 @@ read from another connection. CPU is that of the drain, of the worker with all i
 Commits are durable (fsync on; Redis: everysec), Django's logging is the default, results are kept where the system
 can, signals are sent. Peers run at their best settings, which the notes tell; the slowest get a part of the jobs.
 
-    python benchmarks/drain_peers.py --store postgresql --json postgresql.json
+    python benchmarks/drain_peers.py --store postgresql --json drain-postgresql.json
     python benchmarks/drain_peers.py --store sqlite --peer huey-sqlite --job query --jobs 2000 --rounds 1 --bulk
 """
 
@@ -79,7 +79,7 @@ def main() -> None:
 
 def read_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--store", required=True, choices=STORES)
+    parser.add_argument("--store", default="postgresql", choices=STORES, help="default: postgresql")
     parser.add_argument(
         "--peer", action="append", choices=[peer.name for peer in PEERS], help="default: all on the store"
     )

@@ -137,7 +137,7 @@ SYSTEMS = (
             settings="DatabaseBackend on SQLite, 2 workers, interval 0.1 s; no setting for workers that die",
             quick=f"{PYTHON} -m django db_worker --interval 0.1 --no-startup-delay -v 0",
             quick_settings="interval 0.1 s (default 1 s), -v 0, CONN_MAX_AGE None; has no threads; a job whose worker"
-            " dies is lost",
+            " dies stays as it was",
             share=0.1,
         )
     ),
