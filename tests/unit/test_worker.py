@@ -190,7 +190,7 @@ def test_what_a_thread_gives_back_goes_back_at_once(make):
     job = bench.push(noop)
     wait_until(lambda: bench.state(job) == State.SUCCEEDED)
     at = bench.broker.clock.moment()
-    wait_until(lambda: bench.worker._looks_at is None)
+    wait_until(lambda: bench.worker._looks.are_over)
     bench.broker.push([new_job(task_path="a.b", arguments="", queue_name="default", priority=0, at=at)])
     [claimed] = bench.broker.claim("w", None, 1)
     bench.worker._give_back(claimed)
@@ -245,7 +245,7 @@ def test_an_end_is_announced_while_another_job_runs(make):
 
     task_finished.connect(receive)
     try:
-        wait_until(lambda: bench.worker._looks_at is None)
+        wait_until(lambda: bench.worker._looks.are_over)
         bench.worker.announce_ended([ended.id])
         assert heard.wait(3.0)
     finally:
@@ -293,3 +293,17 @@ def test_no_statement_is_remembered_after_use(make):
     make().worker._use_store()
 
     assert not connection.queries_log
+
+
+def test_a_connection_that_was_idle_for_long_goes_back(make, monkeypatch):
+    """Once; and the next use opens it anew."""
+    closed = []
+    monkeypatch.setattr("mainspring.worker.worker.REST", 0.05)
+    bench = make()
+    monkeypatch.setattr(bench.broker, "close", lambda: closed.append(threading.current_thread()))
+    bench.start()
+
+    wait_until(lambda: closed == [bench.thread])
+    job = bench.push(noop)
+    wait_until(lambda: bench.state(job) == State.SUCCEEDED)
+    wait_until(lambda: len(closed) == 2)

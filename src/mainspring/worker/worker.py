@@ -18,6 +18,7 @@ from mainspring.worker.connections import tidy_connections, try_idle_connections
 from mainspring.worker.coroutines import Coroutines
 from mainspring.worker.execution import Execution, Ran
 from mainspring.worker.known_tasks import KnownTasks
+from mainspring.worker.looks import ONCE_MORE, Looks
 from mainspring.worker.outcomes import Outcomes
 from mainspring.worker.reports import NoReports, Reports
 from mainspring.worker.runs import Claimed, Runs
@@ -28,8 +29,7 @@ from mainspring.worker.weight import Weight
 
 logger = logging.getLogger("mainspring.worker")
 
-LOOK_SOON = 0.010  # seconds after a look that found something: where one job came, others come
-LOOK_AGAIN = 0.025  # longer than brokers hold wake-ups back (20 ms), so a wake-up that was held back is never missed
+REST = 120.0  # seconds of idleness after which this thread's connection goes back; a silent router may cut it
 STUCK = 0.050  # a row that stands still this long goes back to the store, for whoever is free
 LOOK_PAST = 20  # times as long as it took, until a look past a full pool's tasks that found nothing is repeated
 TICK = 0.005
@@ -89,9 +89,7 @@ class Worker:
             self._meet_hung_run,
             self._title,
         )
-        self._is_woken = True
-        self._looks_at: float | None = None  # when to look for work once more though nobody woke us
-        self._looks_last_at = 0.0  # and once more after that
+        self._looks = Looks()
         self._looks_past_at = 0.0  # when to look past the tasks of a full pool again
         self._unmet: list[Pool] = []  # pools that had no room when there may have been work for them
         self._worked_at = self._elapsed()
@@ -100,10 +98,11 @@ class Worker:
         self._is_retiring = False
         self._store_away_until: float | None = None
         self._failures = 0
+        self._rests_at: float | None = None  # when this thread's connection has been idle for long
 
     def wake(self) -> None:
         """Look for work now."""
-        self._is_woken = True
+        self._looks.wake()
         self._notices.set()
 
     def stop(self, within: float) -> None:
@@ -135,6 +134,7 @@ class Worker:
                 break
             if self._is_idle():
                 self._title.show("is idle")
+                self._rest()
             self._notices.wait(self._pause())
             self._notices.clear()
         self._is_retiring = True  # nobody would run what is claimed now, whatever has come meanwhile
@@ -173,7 +173,7 @@ class Worker:
         if self._options.max_idle is not None and self._elapsed() >= self._worked_at + self._options.max_idle:
             return True
         # A claim that came back full, or that a full pool has cut short, says nothing about what is left.
-        return self._options.drain and not self._is_woken and self._looks_at is None and not self._unmet
+        return self._options.drain and self._looks.are_over and not self._unmet
 
     def _only_hung_runs_are_left(self) -> bool:
         hung = list(self._runs.hung)  # others add to it meanwhile
@@ -197,6 +197,8 @@ class Worker:
             moments += [self._claims.look_at, self._outcomes.due_at()]
         if self._options.max_idle is not None and self._is_idle():
             moments.append(self._worked_at + self._options.max_idle)
+        if self._rests_at is not None:
+            moments.append(self._rests_at)
         pauses = [moment - self._elapsed() for moment in moments if moment is not None]
         if self._threads.waiting or self._coroutines.waiting:
             pauses.append(TICK)
@@ -213,7 +215,7 @@ class Worker:
             return None
         if self._wants_to_look() and not self._reports.is_trusted():
             return self._elapsed() + SLOW_TICK
-        return self._elapsed() if self._is_woken else self._looks_at
+        return self._looks.next_at(self._elapsed())
 
     # The store.
 
@@ -231,7 +233,7 @@ class Worker:
             if not self._failures:
                 logger.error("The store cannot be used; trying again until it can. %s", error)
             self._failures += 1
-            self._is_woken = True
+            self._looks.wake()
             self._store_away_until = self._elapsed() + delay
         else:
             if self._failures:
@@ -240,19 +242,20 @@ class Worker:
         reset_queries()  # where DEBUG is True Django keeps the last 9000, and a flush can have megabytes
 
     def _wants_to_look(self) -> bool:
-        is_due = self._is_woken or self._is_look_due()
+        is_due = self._looks.is_due(self._elapsed())
         return is_due or any(self._capacity.room_in(pool) > 0 for pool in self._unmet)
 
-    def _is_look_due(self) -> bool:
-        return self._looks_at is not None and self._elapsed() >= self._looks_at
+    def _rest(self) -> None:
+        """Give the connection back that has not been used for long."""
+        if self._rests_at is not None and self._elapsed() >= self._rests_at:
+            self._rests_at = None
+            self.broker.close()
 
     def _claim(self) -> bool:
         """Claim if there is room, and store outcomes on the way; return whether the store was asked."""
-        is_woken, self._is_woken = self._is_woken, False
-        if self._is_look_due():
-            self._looks_at = self._looks_last_at if self._looks_last_at > self._elapsed() else None
+        was_woken = self._looks.begin(self._elapsed())
         full_pools = self._capacity.full_pools()
-        if is_woken and full_pools:
+        if was_woken and full_pools:
             self._reports.busy()
         limit = self._limit()
         if limit <= 0 or (full_pools and self._elapsed() < self._looks_past_at):
@@ -264,21 +267,20 @@ class Worker:
         jobs = self._settle_and_claim(limit, left_alone)
         if full_pools and not jobs:
             # To look past a backlog of the other kind takes time that grows with it.
-            self._looks_past_at = self._elapsed() + LOOK_AGAIN + LOOK_PAST * (self._elapsed() - began)
+            self._looks_past_at = self._elapsed() + ONCE_MORE + LOOK_PAST * (self._elapsed() - began)
         self._take(jobs, began)
         if len(jobs) == limit:
             self._unmet = list(self._capacity.pools)
             self._reports.found_more()
         else:
             self._unmet = full_pools
-            if jobs or is_woken:
-                # A look that found something, or that somebody asked for, is followed by one more: see LOOK_AGAIN.
-                self._looks_last_at = self._elapsed() + LOOK_AGAIN
-                self._looks_at = self._elapsed() + (LOOK_SOON if jobs else LOOK_AGAIN)
+            self._looks.end(self._elapsed(), found=bool(jobs), was_woken=was_woken)
         return True
 
     def _settle_and_claim(self, limit: int, left_alone: Collection[str]) -> list[Job]:
         """Claim, and store on the way what waits for it."""
+        # Two threads, one of which claims while the other stores outcomes, were slower by a fifth.
+        self._rests_at = self._elapsed() + REST
         batch = self._outcomes.take()
         if self._outcomes:  # more than one statement carries
             self._outcomes.take_again(batch)
@@ -348,6 +350,7 @@ class Worker:
         return is_due or (bool(self._outcomes) and (is_last or self._claims_no_more()))
 
     def _store_outcomes(self) -> None:
+        self._rests_at = self._elapsed() + REST
         for accepted in self._outcomes.flush():
             self._look_after(accepted)
 
@@ -364,7 +367,7 @@ class Worker:
         if due:
             self._reports.deferred(min(due))
         if any(ran.job.state == State.READY for ran in stored):
-            self._is_woken = True
+            self._looks.wake()
 
     def _retire_if_too_large(self) -> None:
         if not self._is_retiring and (excess := self._weight.excess(self._elapsed())):
