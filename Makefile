@@ -56,9 +56,8 @@ lint: setup ## check style and formatting with ruff
 types: setup ## check the types with mypy
 	@.venv/bin/python tests/run.py types
 
-bench: setup ## run one benchmark, QUESTION=<file in benchmarks/ without .py>
-	@if [ -n "$(QUESTION)" ]; then .venv/bin/python benchmarks/$(QUESTION).py; \
-	else echo "Which one? make bench QUESTION=..."; basename -s .py $$(grep -l __main__ benchmarks/*.py); fi
+bench: setup ## answer every question of benchmarks/ beside peers (most of a day); ONLY=NAME for one, QUICK=1 to try all
+	@.venv/bin/python benchmarks/bench.py $(if $(ONLY),--only $(ONLY)) $(if $(QUICK),--quick)
 
 docs: ## say where the documentation is
 	@echo "The documentation is Markdown, to be read as it is:"; find docs -name '*.md' | sort
