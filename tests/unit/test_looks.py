@@ -2,14 +2,13 @@
 
 import pytest
 
-from mainspring.worker.looks import ONCE_MORE, SOON, Looks
+from mainspring.worker.looks import SOON, STREAM, Looks
 
 
 @pytest.fixture
 def looks():
     looks = Looks()
     looks.begin(0.0)
-    looks.end(0.0, found=False, was_woken=False)
     return looks
 
 
@@ -18,46 +17,48 @@ def test_a_new_worker_looks_at_once():
 
 
 def test_nobody_looks_for_nothing(looks):
-    """A look that nobody asked for and that found nothing is the last."""
+    """A look that found nothing is the last until somebody calls."""
     assert looks.are_over
     assert looks.next_at(5.0) is None
     assert not looks.is_due(1e9)
 
-
-def test_a_call_in_vain_is_followed_by_one_more_look(looks):
-    """The next call may have been held back."""
     looks.wake()
+
+    assert not looks.are_over
     assert looks.is_due(1.0)
     assert looks.next_at(1.0) == 1.0
-
     assert looks.begin(1.0)
-    looks.end(1.0, found=False, was_woken=True)
-
-    assert looks.next_at(1.0) == 1.0 + ONCE_MORE
-    assert not looks.begin(1.0 + ONCE_MORE)
-    looks.end(1.0 + ONCE_MORE, found=False, was_woken=False)
     assert looks.are_over
 
 
-def test_after_a_find_there_are_two_more(looks):
-    """One soon, as others may follow; one when no call can have been held back any more."""
-    looks.wake()
-    looks.end(1.0, found=True, was_woken=looks.begin(1.0))
+def test_a_job_that_comes_alone_costs_no_second_look(looks):
+    """Idle processes stay idle."""
+    looks.found(1.0)
+    assert looks.are_over
 
-    times = []
-    while not looks.are_over:
-        now = looks.next_at(1.0)
-        times.append(round(now - 1.0, 6))
-        looks.end(now, found=False, was_woken=looks.begin(now))
-
-    assert times == [SOON, ONCE_MORE]
+    looks.found(1.0 + STREAM)
+    assert looks.are_over
 
 
-def test_a_look_for_another_reason_changes_nothing(looks):
-    """A claim that rides with outcomes, and finds nothing, does not stand for the one to come."""
-    looks.wake()
-    looks.end(1.0, found=False, was_woken=looks.begin(1.0))
+def test_in_a_stream_the_next_look_comes_soon(looks):
+    """Until one finds nothing."""
+    looks.found(1.0)
+    looks.found(1.02)
+    assert looks.next_at(1.02) == 1.02 + SOON
 
-    looks.end(1.01, found=False, was_woken=looks.begin(1.01))
+    assert not looks.begin(1.04)
+    looks.found(1.04)
+    assert looks.next_at(1.04) == 1.04 + SOON
 
-    assert looks.next_at(1.01) == 1.0 + ONCE_MORE
+    looks.begin(1.06)
+    assert looks.are_over
+
+
+def test_a_look_for_another_reason_does_not_stand_for_the_next(looks):
+    """A claim that only rides with outcomes, a moment after a find, finds nothing."""
+    looks.found(1.0)
+    looks.found(1.02)
+
+    looks.begin(1.021)
+
+    assert looks.next_at(1.021) == 1.02 + SOON

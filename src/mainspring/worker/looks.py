@@ -1,7 +1,9 @@
-"""When a worker looks for work: at every call, and some times after that."""
+"""When a worker looks for work: at every call, and now and then while jobs keep coming."""
 
-SOON = 0.010  # seconds after a look that found something: where one job came, others come
-ONCE_MORE = 0.025  # longer than brokers hold wake-ups back (20 ms), so a wake-up that was held back is never missed
+import math
+
+SOON = 0.010  # seconds until the next look in a stream of jobs, of which each call announces several
+STREAM = 0.100  # finds that are no further apart make a stream; a job that comes alone costs no look in vain
 
 
 class Looks:
@@ -10,7 +12,7 @@ class Looks:
     def __init__(self) -> None:
         self.is_woken = True
         self._next_at: float | None = None
-        self._last_at = 0.0
+        self._found_at = -math.inf
 
     @property
     def are_over(self) -> bool:
@@ -31,11 +33,11 @@ class Looks:
         """Take note that a look begins, whatever the reason; return whether somebody has called for it."""
         was_woken, self.is_woken = self.is_woken, False
         if self._next_at is not None and now >= self._next_at:
-            self._next_at = self._last_at if self._last_at > now else None
+            self._next_at = None
         return was_woken
 
-    def end(self, now: float, *, found: bool, was_woken: bool) -> None:
-        """Take note that a look has ended which did not find all that it wanted."""
-        if found or was_woken:
-            self._last_at = now + ONCE_MORE
-            self._next_at = now + (SOON if found else ONCE_MORE)
+    def found(self, now: float) -> None:
+        """Take note that a look has found something, though not all that it wanted."""
+        if now < self._found_at + STREAM:
+            self._next_at = now + SOON
+        self._found_at = now

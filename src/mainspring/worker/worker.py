@@ -18,7 +18,7 @@ from mainspring.worker.connections import tidy_connections, try_idle_connections
 from mainspring.worker.coroutines import Coroutines
 from mainspring.worker.execution import Execution, Ran
 from mainspring.worker.known_tasks import KnownTasks
-from mainspring.worker.looks import ONCE_MORE, Looks
+from mainspring.worker.looks import Looks
 from mainspring.worker.outcomes import Outcomes
 from mainspring.worker.reports import NoReports, Reports
 from mainspring.worker.runs import Claimed, Runs
@@ -30,8 +30,9 @@ from mainspring.worker.weight import Weight
 logger = logging.getLogger("mainspring.worker")
 
 REST = 120.0  # seconds of idleness after which this thread's connection goes back; a silent router may cut it
-STUCK = 0.050  # a row that stands still this long goes back to the store, for whoever is free
-LOOK_PAST = 20  # times as long as it took, until a look past a full pool's tasks that found nothing is repeated
+STUCK = 0.025  # a row that stands still this long goes back to the store, for whoever is free
+# Until a look past a full pool's tasks that found nothing is repeated: seconds, and times as long as it took.
+LOOK_PAST_AFTER, LOOK_PAST = 0.025, 20
 TICK = 0.005
 SLOW_TICK = 0.2  # seconds, while there is something to watch that gives no notice
 RECONNECT = (0.2, 0.5, 1.0, 2.0, 5.0)
@@ -267,14 +268,15 @@ class Worker:
         jobs = self._settle_and_claim(limit, left_alone)
         if full_pools and not jobs:
             # To look past a backlog of the other kind takes time that grows with it.
-            self._looks_past_at = self._elapsed() + ONCE_MORE + LOOK_PAST * (self._elapsed() - began)
+            self._looks_past_at = self._elapsed() + LOOK_PAST_AFTER + LOOK_PAST * (self._elapsed() - began)
         self._take(jobs, began)
         if len(jobs) == limit:
             self._unmet = list(self._capacity.pools)
             self._reports.found_more()
         else:
             self._unmet = full_pools
-            self._looks.end(self._elapsed(), found=bool(jobs), was_woken=was_woken)
+            if jobs:
+                self._looks.found(self._elapsed())
         return True
 
     def _settle_and_claim(self, limit: int, left_alone: Collection[str]) -> list[Job]:
