@@ -46,15 +46,14 @@ class Report:
             "python": platform.python_version(),
             "cores": os.cpu_count(),
             "settings": settings,
+            "columns": self._columns,
             "rows": [],
         }
-        shown_settings = ", ".join(f"{name} {value}" for name, value in settings.items())
-        print(f"{question}\n{self._content['date']}, Python {platform.python_version()}, {os.cpu_count()} cores")
-        print(f"{shown_settings}\n\n| {' | '.join(columns)} |\n|---|{'---:|' * (len(columns) - 1)}", flush=True)
+        print(f"{question}\n{circumstances(self._content)}\n\n{head(self._columns)}", flush=True)
 
     def add(self, row: Mapping[str, Any]) -> None:
         self._content["rows"].append(dict(row))
-        print(f"| {' | '.join(_cell(row.get(column)) for column in self._columns)} |", flush=True)
+        print(line(self._columns, row), flush=True)
 
     def note(self, text: str) -> None:
         """Print what one must know of the figures, and save it with them; the first note follows the last row."""
@@ -66,6 +65,22 @@ class Report:
         if path:
             Path(path).parent.mkdir(parents=True, exist_ok=True)
             Path(path).write_text(json.dumps(self._content, indent=1) + "\n")
+
+
+def circumstances(content: Mapping[str, Any]) -> str:
+    """Return in one line when, on what and with which settings something was measured."""
+    settings = [
+        f"{name.replace('_', ' ')} {value}" for name, value in content["settings"].items() if value is not None
+    ]
+    return ", ".join([content["date"], f"Python {content['python']}", f"{content['cores']} cores", *settings])
+
+
+def head(columns: Sequence[str]) -> str:
+    return f"| {' | '.join(columns)} |\n|---|{'---:|' * (len(columns) - 1)}"
+
+
+def line(columns: Sequence[str], row: Mapping[str, Any]) -> str:
+    return f"| {' | '.join(_cell(row.get(column)) for column in columns)} |"
 
 
 def _cell(value: Any) -> str:
