@@ -1,6 +1,11 @@
 """beat, workers and leave: the store knows which workers live."""
 
+import threading
 import time
+
+import pytest
+from django.conf import settings
+from django.db import transaction
 
 from mainspring.brokers.base import WorkerInfo
 from mainspring.brokers.database import DatabaseBroker
@@ -155,3 +160,44 @@ def test_a_worker_that_has_left_and_claims_again(broker):
 
     assert broker.held_by(["w1"], 9) == late
     assert broker.strangers() == {"w1"}
+
+
+def test_a_claim_that_ends_while_its_worker_is_forgotten(database_broker):
+    """Its job is found all the same: the server ends the claim after the last look at what the worker held."""
+    jobs.claimed(database_broker)  # so that the worker's reach is known
+    database_broker.rescue(["w1"], max_crashes=3, started=[])
+    assert database_broker.held_by(["w1"], 9) == []
+
+    late = database_broker.claim("w1", None, 1)
+    database_broker.leave(["w1"])
+
+    assert database_broker.strangers() == {"w1"}
+    assert database_broker.held_by(["w1"], 9) == late
+    database_broker.rescue(["w1"], max_crashes=3, started=[])
+    database_broker.leave(["w1"])
+    assert database_broker.strangers() == set()
+
+
+@pytest.mark.skipif(settings.DATABASE == "sqlite", reason="there claims and departures take turns")
+def test_a_departure_waits_for_a_claim_under_way(database_broker):
+    """Whoever forgets a worker sees what a claim has taken that commits only now."""
+    jobs.claimed(database_broker)
+    database_broker.rescue(["w1"], max_crashes=3, started=[])
+    claimed, leaves = threading.Event(), threading.Event()
+
+    def claim_slowly():
+        with transaction.atomic():
+            (job,) = database_broker.claim("w1", None, 1)
+            claimed.set()
+            leaves.wait(0.5)  # it cannot end before we do
+            return job
+
+    def leave():
+        assert claimed.wait(30)
+        database_broker.leave(["w1"])
+        leaves.set()
+
+    late, _ = together(database_broker, claim_slowly, leave)
+
+    assert database_broker.held_by(["w1"], 9) == [late]
+    assert database_broker.strangers() == {"w1"}

@@ -29,7 +29,8 @@ _begun: WeakSet[Any] = WeakSet()  # the drivers' connections that a statement ha
 
 
 def _note_thread(connection: BaseDatabaseWrapper, **_: Any) -> None:
-    _used_here()[connection.alias] = connection
+    if connection in connections.all(initialized_only=True):  # not one that a listener keeps for itself
+        _used_here()[connection.alias] = connection
 
 
 def _used_here() -> dict[str, BaseDatabaseWrapper]:

@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Callable
+from types import CodeType, FunctionType
 from typing import Any
 
 from django.conf import settings
@@ -38,7 +39,10 @@ def is_heard(signal: Signal, sender: type, level: int = logging.INFO) -> bool:
 def send(signal: Signal, sender: type, result: Result) -> None:
     """Send a signal; what a receiver raises is logged."""
     if receiver := _taken_over.get(signal):
-        receiver(sender=sender, task_result=result)
+        try:
+            receiver(sender=sender, task_result=result)
+        except Exception:  # of a handler of the project's
+            logger.exception("What Django logs of a job could not be logged.")
     signal.send_robust(sender=sender, task_result=result)
 
 
@@ -89,8 +93,18 @@ def _turns_away(entry: Any) -> bool:
 
 def _is_watched(log: logging.Logger) -> bool:
     """Does somebody look at every record, whether a handler takes it or not, as error trackers do?"""
-    own = {method.__code__.co_filename for method in (type(log).handle, type(log).callHandlers)}
-    return own != {logging.getLogger.__code__.co_filename} or logging.getLogRecordFactory() is not logging.LogRecord
+    kind = type(log)
+    methods = (kind._log, kind.makeRecord, kind.handle, kind.filter, kind.callHandlers)
+    are_pythons_own = all(type(method) is FunctionType and method.__code__ in _OWN for method in methods)
+    return not are_pythons_own or logging.getLogRecordFactory() is not logging.LogRecord
 
 
+def _codes_of(module_file: str) -> frozenset[CodeType]:
+    """Return the code of the methods of Logger and Filterer that lie in this file."""
+    functions = [*vars(logging.Logger).values(), *vars(logging.Filterer).values()]
+    codes = (each.__code__ for each in functions if type(each) is FunctionType)
+    return frozenset(code for code in codes if code.co_filename == module_file)
+
+
+_OWN = _codes_of(logging.getLogger.__code__.co_filename)
 _levels = LogLevels(tasks_logger)

@@ -135,7 +135,7 @@ class Worker:
                 break
             if self._is_idle():
                 self._title.show("is idle")
-                self._rest()
+            self._rest()
             self._notices.wait(self._pause())
             self._notices.clear()
         self._is_retiring = True  # nobody would run what is claimed now, whatever has come meanwhile
@@ -273,6 +273,8 @@ class Worker:
         if len(jobs) == limit:
             self._unmet = list(self._capacity.pools)
             self._reports.found_more()
+            if self._capacity.room() > 0:
+                self._looks.wake()  # what a claim may bring at once is less than what has room
         else:
             self._unmet = full_pools
             if jobs:

@@ -102,9 +102,13 @@ class DatabaseBroker(Broker):
         look = self._look(queues, skip_tasks, alone) if outcomes and limit > 0 else None
         if look is not None and look.spans:
             wish = Wish(look.spans, limit, skip_tasks, worker_id, token or machine.new_token(), look.at)
-            with suppress(BrokerRefused):  # then one by one, and the claim after them
+            try:
                 moved, jobs = self._run(self._store.settle_and_claim, outcomes, wish)
-                return Turn(self._settled(outcomes, moved), [], self._learnt(look, wish, jobs))
+            except BrokerRefused:
+                pass  # nothing has happened; then one by one, and the claim after them
+            else:
+                claimed = self._learnt(look, wish, jobs)  # first, as what has gone back may be forgotten again
+                return Turn(self._settled(outcomes, moved), [], claimed)
         return super().settle_and_claim(outcomes, worker_id, queues, limit, skip_tasks, alone=alone, token=token)
 
     def _look(self, queues: Collection[str] | None, skip_tasks: Collection[str], alone: bool) -> Look:

@@ -1,6 +1,5 @@
 """How a worker hears of work on SQLite: whoever writes tells nobody, but that something was written can be seen."""
 
-import os
 import time
 from typing import Any
 
@@ -10,11 +9,13 @@ from mainspring.brokers.database.store import NEXT_DUE, QUEUES, Connection
 from mainspring.brokers.database.tables import JOB
 
 POLL = 0.010  # seconds between two looks where nobody tells of writes
-BACKSTOP = 0.25  # where the kernel does
+SELDOM = 0.25  # where the kernel does
 # A write is told of before its commit can be seen, which may have to wait for the disk: look again and again, after
 # pauses that double.
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.001, 0.064
-REST = 0.020  # seconds after each change, or a database that others write to all the time would keep us busy
+REST = (
+    0.020  # seconds between two looks at the most, or a database that others write to all the time would keep us busy
+)
 
 WORK = f"""
     WITH RECURSIVE queue (name) AS ({QUEUES})
@@ -32,16 +33,17 @@ class ChangeListener:
     The kernel tells of writes where it can; elsewhere SQLite is asked every POLL seconds, which takes microseconds.
     """
 
+    hears_calls = False
+
     def __init__(self, own: Connection) -> None:
         self._own = own
-        self._watch = _watch_files(own)
-        self._version = errors.run(own, data_version)
+        self._files = errors.run(own, _files)
+        self._watch = _watch(self._files)
+        self._is_told = self._watch is not None
+        self._version: int | None = None  # as if something had been written before anybody listened
         self._next_due: int | None = None
         self._pause = SHORTEST_PAUSE
-        self._look_at = time.monotonic()
-        self._rests_until = 0.0
-
-    hears_calls = False
+        self._look_at = self._rests_until = time.monotonic()
 
     @property
     def interval(self) -> float:
@@ -53,12 +55,15 @@ class ChangeListener:
     def has_news(self) -> bool:
         now = time.monotonic()
         if self._watch is not None and self._watch.take_in():
-            self._pause = SHORTEST_PAUSE
+            if self._pause > LONGEST_PAUSE:
+                self._pause = SHORTEST_PAUSE
             self._look_at = min(self._look_at, max(now, self._rests_until))
         if now < self._look_at:
             return False
         if not (self._has_changed() or self._has_changed_before_the_next_write()):
-            self._look_at = now + self._next_pause()
+            pause = self._next_pause()
+            # One long transaction writes again and again: not every write is worth a look.
+            self._look_at, self._rests_until = now + pause, now + min(pause, REST)
             return False
         self._pause = SHORTEST_PAUSE
         self._look_at = self._rests_until = now + REST
@@ -79,17 +84,21 @@ class ChangeListener:
 
     def _has_changed_before_the_next_write(self) -> bool:
         """Have the next write told, and look once more, as there may have been one just before."""
-        if self._watch is None:
+        if self._watch is None or not self._is_told:
             return False
-        self._watch.arm(_files_of(self._own))
+        try:
+            self._watch.arm(self._files)
+        except OSError:  # too many files are watched on this machine
+            self._is_told = False
+            return False
         return self._has_changed()
 
     def _next_pause(self) -> float:
-        if self._watch is None:
+        if not self._is_told:
             return POLL
         pause = self._pause
         self._pause *= 2
-        return pause if pause <= LONGEST_PAUSE else BACKSTOP
+        return pause if pause <= LONGEST_PAUSE else SELDOM
 
     def _has_work(self) -> bool:
         """Is anything ready now, or does something fall due at another moment than was seen before?"""
@@ -112,16 +121,25 @@ def _work(connection: Any) -> tuple[int | None, int]:
         return next_due, is_ready
 
 
-def _watch_files(connection: Any) -> FileWatch | None:
-    if connection.is_in_memory_db():
+def _files(connection: Any) -> list[str]:
+    """Return the files that a commit writes to, one of them by the journal's mode; none for one in memory."""
+    connection.ensure_connection()
+    with connection.wrap_database_errors:
+        names = [file for _, name, file in connection.connection.execute("PRAGMA database_list") if name == "main"]
+    return [path for name in names if name for path in (name, f"{name}-wal")]
+
+
+def _watch(files: list[str]) -> FileWatch | None:
+    """Return a watch over these files, None where the kernel cannot tell."""
+    if not files:
         return None
     try:
-        return FileWatch()
-    except OSError:  # not on Linux, or there are too many of them
+        watch = FileWatch()
+    except OSError:
         return None
-
-
-def _files_of(connection: Connection) -> list[str]:
-    """Return the files that a commit writes to, one of them by the journal's mode."""
-    name = os.fspath(connection.settings_dict["NAME"])
-    return [name, f"{name}-wal"]
+    try:
+        watch.arm(files)
+    except OSError:
+        watch.close()
+        return None
+    return watch

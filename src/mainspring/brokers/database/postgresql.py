@@ -12,6 +12,8 @@ from django.db import transaction
 from mainspring.brokers.base import Listener, Pulse, Question
 from mainspring.brokers.database.listeners import ConnectionListener, PollingListener, own_connection
 from mainspring.brokers.database.store import (
+    END,
+    HELD_WITHIN,
     QUEUES,
     Connection,
     Store,
@@ -19,7 +21,6 @@ from mainspring.brokers.database.store import (
     as_jobs,
     as_json,
     as_worker,
-    select_strangers,
 )
 from mainspring.brokers.database.tables import (
     FINISHED,
@@ -104,7 +105,7 @@ ENDED = f"""
 """
 ANNOUNCED = f"(SELECT pg_notify('{ENDS_CHANNEL}', ended.id)::text FROM {WAITER} WHERE job_id = ended.id LIMIT 1)"
 FINISH = f"WITH {ENDED} SELECT id, {ANNOUNCED} FROM ended"
-# Claimed jobs, and of ended ones the id, with NULL for everything else; the announcement is NULL as well.
+# Claimed jobs, and of ended ones the id, with NULL for everything else but the announcement.
 STATE = JOB_COLUMNS.index("state")
 FINISH_AND_CLAIM = f"""
     WITH {ENDED}, {PICKED}, taken AS ({TAKE}), {REACHED}
@@ -127,7 +128,12 @@ NO_BEATS = f"SELECT {WORKERS} FROM {WORKER} WHERE false"
 GIVEN_QUEUES = "SELECT unnest(%s::text[])"
 
 
-STRANGERS = f"(SELECT COALESCE(json_agg(DISTINCT worker_id), '[]')::text FROM ({select_strangers()}) AS stranger)"
+STRANGERS = f"""
+    (
+        SELECT COALESCE(json_agg(DISTINCT worker_id), '[]')::text FROM {REACH} AS reach
+        WHERE worker_id NOT IN (SELECT id FROM known) AND EXISTS (SELECT 1 FROM {JOB} AS job WHERE {HELD_WITHIN})
+    )
+"""
 
 
 def _beat(beating: str, queues: str, with_ready: bool, with_strangers: bool) -> str:
@@ -141,25 +147,26 @@ def _beat(beating: str, queues: str, with_ready: bool, with_strangers: bool) -> 
         SELECT
             (SELECT COALESCE(json_agg(json_build_array({WORKERS}) ORDER BY id), '[]')::text FROM known),
             (SELECT min(due_at) FROM {JOB}),
-            {_is_there(f"rank >= {ALONE}")},
+            {_is_there(ALONE, END)},
             (SELECT name FROM {INSTALLATION} WHERE id = 1),
             (
                 SELECT COALESCE(json_agg(json_build_array({QUESTIONS}) ORDER BY asked_at, id), '[]')::text
                 FROM {QUESTION} WHERE worker_id IN (SELECT id FROM beating) AND answer IS NULL
             ),
-            {_is_there(f"rank < {ALONE}") if with_ready else "false"},
+            {_is_there(0, ALONE) if with_ready else "false"},
             {STRANGERS if with_strangers else "'[]'"},
             {MOMENT}
     """
 
 
-def _is_there(place: str) -> str:
+def _is_there(low: int, high: int) -> str:
     """Return the question whether a job is ready in this stretch of the lines."""
-    # ORDER BY and LIMIT 1 make the planner jump to where it would stand, even while it has no statistics.
+    # ORDER BY, LIMIT 1 and both bounds make the planner jump to where it would stand, even while it has no statistics.
     return f"""
         EXISTS (
             SELECT FROM queue CROSS JOIN LATERAL (
-                SELECT FROM {JOB} WHERE queue_name = queue.name AND {place} AND state = 'ready' ORDER BY rank LIMIT 1
+                SELECT FROM {JOB} WHERE queue_name = queue.name AND rank >= {low} AND rank < {high} AND state = 'ready'
+                ORDER BY rank LIMIT 1
             ) AS first
         )
     """

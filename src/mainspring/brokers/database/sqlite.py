@@ -19,10 +19,9 @@ from mainspring.exceptions import NotSentYet
 from mainspring.job import Job
 
 
-def _typed(columns: Iterable[str], table: str = "") -> str:
+def _typed(columns: Iterable[str]) -> str:
     """Return columns to select: a column of SQLite holds whatever it was given, and nobody calculates with a text."""
-    kinds = ((name, "TEXT" if name in TEXT_COLUMNS else "INTEGER") for name in columns)
-    return ", ".join(f'CAST({table}"{name}" AS {kind})' for name, kind in kinds)
+    return ", ".join(f'CAST("{name}" AS {"TEXT" if name in TEXT_COLUMNS else "INTEGER"})' for name in columns)
 
 
 # SQLite has no LATERAL; the correlated IN walks the index once for each span all the same.
@@ -54,7 +53,6 @@ class SQLite(Store):
     def __init__(self) -> None:
         super().__init__()
         self.job_columns = _typed(JOB_COLUMNS)
-        self.held_columns = _typed(JOB_COLUMNS, "job.")
         columns = [_typed([name]) if name in FINISHED_COLUMNS else "NULL" for name in JOB_COLUMNS]
         self.finished_as_job = ", ".join(columns)
 

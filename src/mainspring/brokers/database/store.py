@@ -106,7 +106,6 @@ class Store:
 
     def __init__(self) -> None:
         self.job_columns = self.names(JOB_COLUMNS)
-        self.held_columns = self.names(JOB_COLUMNS, "job.")
         self.finished_columns = self.names(FINISHED_COLUMNS)
         self.finished_as_job = ", ".join(
             self.names([name]) if name in FINISHED_COLUMNS else "NULL" for name in JOB_COLUMNS
@@ -114,6 +113,11 @@ class Store:
         self.insert = f"INSERT INTO {JOB} ({self.job_columns}) VALUES ({_marks(JOB_COLUMNS)})"
         self.insert_finished = f"INSERT INTO {FINISHED} ({self.finished_columns}) VALUES ({_marks(FINISHED_COLUMNS)})"
         self.insert_worker = f"INSERT INTO {WORKER} ({self.names(WORKER_COLUMNS)}) VALUES ({_marks(WORKER_COLUMNS)})"
+        self.reach_columns = self.names(REACH_COLUMNS)
+        self.held_within = (
+            f"FROM {JOB} {self.by_rank} WHERE worker_id = %s AND queue_name = %s AND {self.names(['rank'])} >= %s"
+            f" AND {self.names(['rank'])} < %s AND state = 'running'"
+        )
         self.insert_reach = f"INSERT INTO {REACH} ({self.names(REACH_COLUMNS)}) VALUES ({_marks(REACH_COLUMNS)})"
         self.delete = self.delete or f"DELETE FROM {JOB} WHERE id {self.is_in}"
         changes = ", ".join(f"{self.names([name])} = %s" for name in MUTABLE_COLUMNS)
@@ -227,18 +231,28 @@ class Store:
         return found[0] if found else None
 
     def held_by(self, connection: Connection, worker_ids: Collection[str], limit: int) -> list[Job]:
+        reached = f"SELECT {self.reach_columns} FROM {REACH} WHERE worker_id {self.is_in}"
+        held: list[Job] = []
         with connection.cursor() as cursor:
-            cursor.execute(
-                f"SELECT {self.held_columns} FROM {REACH} AS reach JOIN {JOB} AS job {self.by_rank} ON {HELD_WITHIN}"
-                f" WHERE reach.worker_id {self.is_in} LIMIT %s",
-                [self.listed(worker_ids), limit],
-            )
-            return as_jobs(cursor)
+            cursor.execute(reached, [self.listed(worker_ids)])
+            for reach in cursor.fetchall():
+                # One by one: in a join MariaDB would walk the whole line.
+                cursor.execute(f"SELECT {self.job_columns} {self.held_within} LIMIT %s", [*reach, limit - len(held)])
+                held += as_jobs(cursor)
+                if len(held) >= limit:
+                    break
+        return held
 
     def strangers(self, connection: Connection) -> set[str]:
+        unknown = f"SELECT {self.reach_columns} FROM {REACH} WHERE worker_id NOT IN (SELECT id FROM {WORKER})"
+        strangers = set()
         with connection.cursor() as cursor:
-            cursor.execute(select_strangers(self.by_rank))
-            return {worker_id for (worker_id,) in cursor.fetchall()}
+            cursor.execute(unknown)
+            for reach in cursor.fetchall():
+                cursor.execute(f"SELECT 1 {self.held_within} LIMIT 1", reach)
+                if cursor.fetchone():
+                    strangers.add(reach[0])
+        return strangers
 
     def note_reach(self, cursor: Any, worker_id: str, jobs: Sequence[Job]) -> None:
         """Note in the transaction of a claim where what it has taken stands."""
@@ -341,10 +355,11 @@ class Store:
 
     def looks(self, with_ready: bool) -> list[str]:
         """Return what a beat selects: the next due moment, are there jobs to run alone, or others, and the site."""
+        rank = self.names(["rank"])
         alone, others = (
             f"EXISTS (SELECT 1 FROM {JOB} {self.by_rank}"
-            f" WHERE queue_name {self.is_in} AND {self.names(['rank'])} {place} AND state = 'ready')"
-            for place in (f">= {ALONE}", f"< {ALONE}")
+            f" WHERE queue_name {self.is_in} AND {rank} >= {low} AND {rank} < {high} AND state = 'ready')"
+            for low, high in ((ALONE, END), (0, ALONE))
         )
         return [NEXT_DUE, alone, others if with_ready else "NULL", f"(SELECT name FROM {INSTALLATION} WHERE id = 1)"]
 
@@ -354,8 +369,14 @@ class Store:
             return [as_worker(*row) for row in cursor.fetchall()]
 
     def leave(self, connection: Connection, worker_ids: Collection[str]) -> None:
-        with connection.cursor() as cursor:
-            cursor.execute(f"DELETE FROM {REACH} WHERE worker_id {self.is_in}", [self.listed(worker_ids)])
+        listed = self.listed(worker_ids)
+        with self.transaction(connection), connection.cursor() as cursor:
+            # A server may still be ending a claim of a worker that has died. Its reach is locked until then, and stays
+            # if there is a job within: whoever looks for strangers finds it.
+            cursor.execute(f"SELECT low FROM {REACH} WHERE worker_id {self.is_in} {self.for_update}", [listed])
+            cursor.fetchall()
+            held = f"SELECT 1 FROM {JOB} AS job {self.by_rank} WHERE {HELD_WITHIN.replace('reach.', f'{REACH}.')}"
+            cursor.execute(f"DELETE FROM {REACH} WHERE worker_id {self.is_in} AND NOT EXISTS ({held})", [listed])
             cursor.execute(f"DELETE FROM {WORKER} WHERE id {self.is_in}", [self.listed(worker_ids)])
 
     def adopt(self, connection: Connection, site: str, at: int) -> None:
@@ -412,14 +433,6 @@ class Store:
     def listen_for_end(self, connection: Connection, id: str, at: int, expires_at: int) -> "EndListener":
         """Return what waits for the end of a job, and let others know until `expires_at` that somebody does."""
         raise NotImplementedError
-
-
-def select_strangers(by_rank: str = "") -> str:
-    """Return the query for workers under which jobs run although nobody knows them."""
-    return (
-        f"SELECT DISTINCT worker_id FROM {REACH} AS reach WHERE worker_id NOT IN (SELECT id FROM {WORKER})"
-        f" AND EXISTS (SELECT 1 FROM {JOB} AS job {by_rank} WHERE {HELD_WITHIN})"
-    )
 
 
 def _marks(columns: Collection[str]) -> str:

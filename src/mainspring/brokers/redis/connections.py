@@ -1,5 +1,6 @@
 """The connections that scripts run on, ready for the next one."""
 
+import os
 from inspect import signature
 from typing import Any
 
@@ -21,14 +22,18 @@ class Connections:
     def __init__(self, pool: ConnectionPool) -> None:
         self.pool = pool
         self._idle: list[Any] = []
+        self._pid = os.getpid()
 
     def take(self) -> Any:
         """Return a connection that is connected; it is the caller's until `put_back`."""
+        if self._pid != os.getpid():  # a fork must not use what its parent uses
+            self._pid, self._idle = os.getpid(), []
         try:
             connection = self._idle.pop()
         except IndexError:
             return self.pool.get_connection(*_NAME)
-        if not is_readable(connection._sock):
+        socket = connection._sock
+        if socket is not None and not is_readable(socket):
             return connection
         connection.disconnect()  # by the server already, most likely
         self.pool.release(connection)
