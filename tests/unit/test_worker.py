@@ -307,3 +307,20 @@ def test_a_connection_that_was_idle_for_long_goes_back(make, monkeypatch):
     job = bench.push(noop)
     wait_until(lambda: bench.state(job) == State.SUCCEEDED)
     wait_until(lambda: len(closed) == 2)
+
+
+def test_a_job_that_lasts_costs_no_rounds(make, monkeypatch):
+    """Whatever was due while it ran, the loop sleeps until there is something to do."""
+    monkeypatch.setattr("mainspring.worker.worker.REST", 0.05)
+    bench = make()
+    rounds = []
+    watch_rows = bench.worker._watch_rows
+    monkeypatch.setattr(bench.worker, "_watch_rows", lambda: rounds.append(1) or watch_rows())
+    bench.start()
+    bench.hold()
+    threading.Event().wait(0.3)
+    rounds.clear()
+
+    threading.Event().wait(0.3)
+
+    assert len(rounds) < 5
