@@ -14,7 +14,7 @@ def test_a_listeners_own_connection_is_not_the_threads(broker):
 
     def run():
         connection.ensure_connection()
-        own = own_connection(connection)
+        own = own_connection(connections["default"])
         own.connection.close()
         looked_after = list(_used_here().values())
         connection.set_autocommit(False)

@@ -75,9 +75,9 @@ def _on_mariadb(server, folder):
 def _on_redis(server, folder):
     """Commands as MONITOR shows them, without those that a script gives."""
     file = folder / "commands"
-    client = server.connect()
-    client.connection_pool.connection_kwargs["socket_timeout"] = None  # an idle store is sent nothing for seconds
-    client.connection_pool.disconnect()
+    from redis import Redis
+
+    client = Redis(port=server.port, protocol=2, socket_timeout=None)  # an idle store is sent nothing for seconds
     with client.monitor() as monitor, file.open("w", buffering=1) as written:
         stopping = threading.Event()
 

@@ -17,6 +17,8 @@ from tests.processes.pooler import Pooler
 WATCHED = 11.0  # seconds; two heartbeats, which come every 5 s, or three
 # How many statements a heartbeat takes at most; no other is sent, whatever the number of processes.
 BEAT = {"sqlite": 9, "postgresql": 1, "mariadb": 3, "redis": 3}[settings.STORE]
+# And how many it takes once a minute to see that the project's other database has no outbox.
+OTHER = {"sqlite": 2, "postgresql": 3, "mariadb": 7, "redis": 0}[settings.STORE]
 QUIET = 0.5  # seconds after a job until nobody looks for more
 AT_ONCE = 1.0  # seconds; a wake-up that was lost is made good after up to 5
 BY_POLLING = 2.0
@@ -50,7 +52,7 @@ def test_it_sends_what_its_heartbeats_need(start_worker, broker, recorded):
     idle = sent()[begin:]
 
     print(f"{len(idle)} statements in {WATCHED:g} s:", *idle, sep="\n")
-    assert 0 < len(idle) <= 3 * BEAT
+    assert 0 < len(idle) <= 3 * BEAT + OTHER
 
 
 @pytest.mark.parametrize("processes", ["1", "2"])
