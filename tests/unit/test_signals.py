@@ -162,17 +162,19 @@ def test_a_receiver_hears(log):
 
 
 @pytest.mark.usefixtures("taken_over", "levels")
-def test_what_is_logged_is_djangos_line(log, monkeypatch):
+def test_what_is_logged_is_djangos_line(log):
     """It is Django's own receiver that writes it; a new handler is noticed in a moment."""
     handler = Handler()
     log.addHandler(handler)
     assert signals.is_heard(task_started, Result)
+    before = signals.tasks_logger.level
     signals.tasks_logger.addHandler(handler)
-    monkeypatch.setattr(signals.tasks_logger, "level", logging.INFO)
+    signals.tasks_logger.setLevel(logging.INFO)
     try:
         signals.send(task_started, Result, Result)
     finally:
         signals.tasks_logger.removeHandler(handler)
+        signals.tasks_logger.setLevel(before)
 
     assert len(handler.lines) == 1
     assert "a.b" in handler.lines[0]
