@@ -24,13 +24,15 @@ from figures import Report
 from meters import Meter, Spent, Turns, cpu
 from stores import NAMES, store
 
-PARTS = ("verbs", "at once", "workers", "idle")
+PARTS = ("verbs", "at once", "workers", "calls", "idle")
 CALLS = {1: 150, 4: 80, 16: 50, 64: 24, 256: 12}  # how many calls of each size
 BEHIND = 2000  # jobs that wait behind those that are claimed
 IN_THE_WAY = 20_000
 BACKLOG = 10_000
 AT_ONCE = (1, 2, 4)
 LENGTHS = {0: 10_000, 10: 1500, 100: 150}  # milliseconds, and how many jobs for each process
+COMMANDS = (1, 4)
+ENQUEUES, BETWEEN = 50, 0.15
 IDLE = 15.0  # seconds; three heartbeats
 CLAIMANT = "costs"
 QUEUES = ["default"]
@@ -97,6 +99,9 @@ class Bench:
     def claim(self, limit, broker=None):
         return (broker or self.broker).claim(CLAIMANT, QUEUES, limit)
 
+    def look_past(self, broker):
+        return broker.claim(CLAIMANT, QUEUES, 100, [self.tasks.noop.module_path])
+
     def settle(self, jobs):
         """Settle the jobs as succeeded; return how many were accepted."""
         return len(self.broker.settle(_succeeded(jobs)))
@@ -141,10 +146,10 @@ def verbs(bench):
             yield from claim_and_settle(bench, batch, calls, ", disk not waited for")
         bench.sql("postgresql", "SET synchronous_commit = on")
     yield from execution(bench)
-    yield from others(bench)
     if bench.vendor != "redis":
         yield from in_the_way(bench)
     yield from look_past(bench)
+    yield from others(bench)
 
 
 TABLES = ("job", "finished")
@@ -203,6 +208,9 @@ def others(bench):
     me = WorkerInfo(CLAIMANT, 0, 0, 0, {})
     yield "heartbeat", "call", None, 1, bench.meter.of(lambda: [bench.broker.beat([me]) for _ in range(50)])[0].per(50)
     yield "call to idle workers", "call", None, 1, bench.meter.of(call)[0].per(50)
+    bench.broker.limit_waits(2.0)  # as supervisors do
+    spent, _ = bench.meter.of(lambda: [bench.broker.promote(500) for _ in range(100)])
+    yield "look for what falls due", "call", None, 1, spent.per(100)
 
 
 def in_the_way(bench):
@@ -238,13 +246,10 @@ def _more(spent, usual):
 def look_past(bench):
     """What a worker whose threads are full does to find async jobs behind a backlog of others."""
     bench.fill(BACKLOG)
-    skipped = [bench.tasks.noop.module_path]
-
-    def look():
-        for _ in range(10):
-            assert not bench.fresh_broker().claim(CLAIMANT, QUEUES, 100, skipped)
-
-    yield f"look past {BACKLOG} jobs", "call", None, 1, bench.meter.of(look)[0].per(10)
+    brokers = [bench.fresh_broker() for _ in range(10)]
+    spent, found = bench.meter.of(lambda: [bench.look_past(broker) for broker in brokers])
+    assert not any(found)
+    yield f"look past {BACKLOG} jobs", "call", None, 1, spent.per(10)
     # PostgreSQL reads the whole table to settle one job, while that is small enough for it to seem cheaper.
     claimed = bench.claim(50)
     spent, _ = bench.meter.of(lambda: [bench.settle([job]) for job in claimed])
@@ -262,12 +267,14 @@ def round_trips(bench, turns):
         return turns.count - before
 
     bench.fill(3000)
+    broker = bench.fresh_broker()
     yield "enqueue", 1, count(lambda: [bench.tasks.noop.enqueue() for _ in range(50)]) / 50
     yield "enqueue", 1000, count(lambda: enqueue_many(bench.tasks.noop, [()] * 1000)) / 1000
     for batch in CALLS:
         claimed = []
         yield "claim", batch, count(lambda batch=batch, claimed=claimed: claimed.extend(bench.claim(batch))) / batch
         yield "settle", batch, count(lambda claimed=claimed: bench.settle(claimed)) / batch
+    yield f"look past {BACKLOG} jobs", None, count(lambda: bench.look_past(broker))
     bench.empty()
     yield "claim in vain", None, count(lambda: bench.claim(4))
 
@@ -328,7 +335,8 @@ def worker(bench, length, jobs, processes, *options):
     bench.broker.prune(["succeeded"], bench.broker.now(), 10 * jobs)
     bench.sql("postgresql", "VACUUM ANALYZE mainspring_job, mainspring_finished")
     with running(processes, *options) as command:
-        for result in enqueue_many(task, [arguments] * 100):
+        # Few, as PostgreSQL counts what they take up to ten seconds later.
+        for result in enqueue_many(task, [arguments] * 4):
             result.get(timeout=30)
         everybody = [command, *command.children(recursive=True)]
         for process in everybody:
@@ -365,6 +373,24 @@ def running(processes, *options):
             command.terminate()
 
 
+def calls(bench):
+    """What it costs that every idle command hears of a job that one of them will run; the heartbeats are in it."""
+    for commands in COMMANDS:
+        with contextlib.ExitStack() as stack:
+            started = [stack.enter_context(running(1)) for _ in range(commands)]
+            bench.tasks.noop.enqueue().get(timeout=30)
+            time.sleep(1)
+            before = cpu(started)
+            bench.meter.begin()
+            for _ in range(ENQUEUES):
+                bench.tasks.noop.enqueue()
+                time.sleep(BETWEEN)
+            bench.wait_until_empty()
+            own = cpu(started) - before
+        spent = bench.meter.end(before_asking=lambda started=started: [command.wait() for command in started])
+        yield "enqueue beside idle commands", "job", None, commands, spent._replace(client=own).per(ENQUEUES)
+
+
 def idle(bench):
     with running(1) as command:
         bench.tasks.noop.enqueue().get(timeout=30)
@@ -399,7 +425,7 @@ def disk():
 
 def measure(owner, part, queue):
     bench = Bench(owner)
-    found = {"verbs": verbs, "workers": workers, "idle": idle}
+    found = {"verbs": verbs, "workers": workers, "calls": calls, "idle": idle}
     rows = at_once(bench, owner) if part == "at once" else found[part](bench)
     queue.put([(*row[:4], tuple(row[4])) for row in rows])
 

@@ -1,0 +1,118 @@
+"""
+Draws the charts of docs/explanation/scaling.md from the figures in benchmarks/results/.
+
+    pip install matplotlib && python benchmarks/charts.py
+
+The background is transparent, and every colour can be told from white and from black.
+"""
+
+import json
+import statistics
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("svg")
+from matplotlib import pyplot, ticker
+
+RESULTS = Path(__file__).parent / "results"
+IMAGES = Path(__file__).parents[1] / "docs" / "explanation" / "images"
+GREY = "#7d8590"
+COLOURS = ["#2f81f7", "#d29922", "#3fb950", "#db61a2"]
+MARKERS = ["o", "s", "^", "D"]
+STYLE = {
+    "svg.fonttype": "none",  # texts stay texts
+    "svg.hashsalt": "mainspring",  # the same figures give the same file
+    "font.family": "sans-serif",
+    "font.size": 10,
+    "text.color": GREY,
+    "axes.labelcolor": GREY,
+    "axes.edgecolor": GREY,
+    "axes.titlecolor": GREY,
+    "axes.titlesize": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "xtick.color": GREY,
+    "ytick.color": GREY,
+    "grid.color": GREY,
+    "grid.alpha": 0.25,
+    "legend.frameon": False,
+}
+
+
+def rows(name):
+    return json.loads((RESULTS / name).read_text())["rows"]
+
+
+def throughput():
+    """Jobs a second by the number of worker processes, a panel for each length of the jobs."""
+    found = rows("simulation-throughput.json")
+    lengths = list(dict.fromkeys(row["jobs"] for row in found))
+    figure, panels = pyplot.subplots(1, len(lengths), figsize=(9, 3.2), layout="constrained")
+    for panel, length in zip(panels, lengths, strict=True):
+        lines = {}
+        for row in found:
+            if row["jobs"] == length:
+                lines.setdefault((row["store"], row["processors"]), []).append((row["workers"], row["jobs/s"]))
+        for (store, processors), points in lines.items():
+            number = list(lines).index((store, processors))
+            label = store if store == "Redis" else f"{store}, {processors} processors"
+            _line(panel, points, number, label)
+        _axes(panel, [10, 50, 200])
+        panel.set_title("jobs that do nothing" if length == "0 ms" else f"jobs that wait {length}")
+        panel.set_xlabel("worker processes")
+    panels[0].set_ylabel("jobs a second, simulated")
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
+    _save(figure, "scaling-throughput.svg")
+
+
+def batches():
+    """The processor time of the server for a claim and a settle, by the number of jobs in one call."""
+    found = rows("costs.json")
+    figure, panel = pyplot.subplots(figsize=(5.5, 3.2), layout="constrained")
+    for number, (store, label) in enumerate(
+        {"postgresql": "PostgreSQL", "mariadb": "MariaDB", "redis": "Redis"}.items()
+    ):
+        cost = {}
+        for row in found:
+            if row["store"] == store and row["what"] in ("claim", "settle"):
+                cost[row["batch"]] = cost.get(row["batch"], 0) + statistics.median(row["server µs"])
+        _line(panel, sorted(cost.items()), number, label)
+    _axes(panel, [1, 4, 16, 64, 256])
+    panel.set_xlabel("jobs in one call")
+    panel.set_ylabel("server µs per job,\nclaim and settle")
+    panel.legend()
+    _save(figure, "scaling-batches.svg")
+
+
+def _line(panel, points, number, label):
+    panel.plot(*zip(*points, strict=True), color=COLOURS[number], marker=MARKERS[number], linewidth=2, label=label)
+
+
+def _axes(panel, places):
+    panel.set_xscale("log")
+    panel.set_yscale("log")
+    panel.set_xticks(places, [str(place) for place in places])
+    panel.xaxis.set_minor_locator(ticker.NullLocator())
+    panel.yaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    panel.yaxis.set_minor_locator(ticker.NullLocator())
+    panel.grid(axis="y")
+
+
+def _save(figure, name):
+    IMAGES.mkdir(parents=True, exist_ok=True)
+    figure.savefig(IMAGES / name, transparent=True, metadata={"Date": None})
+    text = (IMAGES / name).read_text()
+    (IMAGES / name).write_text("\n".join(line.rstrip() for line in text.splitlines()) + "\n")
+    print(IMAGES / name)
+
+
+def main():
+    with matplotlib.rc_context(STYLE):
+        throughput()
+        batches()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,303 @@
+"""
+Which choices about PostgreSQL make jobs cheaper: settings of the job table, a history in partitions, how statements are
+sent, how many connections there are?
+
+    python benchmarks/postgresql_choices.py --part table --seconds 75
+
+Parts: `table` lets jobs flow at a steady rate under several settings; `history` prunes a history, in one table and in
+partitions; `statements` compares ways to send them; `connections` counts and weighs them.
+"""
+
+import argparse
+import json
+import multiprocessing
+import os
+import statistics
+import time
+
+import psutil
+from costs import Bench, in_process, running
+from figures import Report
+from stores import store
+
+from tests import servers
+
+PARTS = ("table", "history", "statements", "connections")
+RATE = 2000  # jobs a second
+BATCH = 50
+NO_SCALE = "autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000"
+SETTINGS = {  # of the job table, and seconds between two looks of autovacuum
+    "as it comes": ("", 60),
+    "fillfactor 70": ("fillfactor = 70", 60),
+    "fillfactor 50": ("fillfactor = 50", 60),
+    "a look every 10 s": ("", 10),
+    "every 10 s, threshold 1000": (NO_SCALE, 10),
+    "every 10 s, threshold 1000, fillfactor 70": (f"{NO_SCALE}, fillfactor = 70", 10),
+    "no autovacuum": ("autovacuum_enabled = off", 60),
+}
+HISTORY = 50_000
+DAYS = 30
+BINDING = {
+    "as Django does": {},
+    "server_side_binding": {"server_side_binding": True},
+    "server_side_binding, prepare_threshold 1": {"server_side_binding": True, "prepare_threshold": 1},
+}
+
+
+def _first(bench, statement):
+    from django.db import connection
+
+    with connection.cursor() as cursor:
+        cursor.execute(statement)
+        return cursor.fetchone()[0]
+
+
+def _as_administrator(*statements):
+    import psycopg
+
+    port = json.loads(os.environ["BENCHMARK_DATABASE"])["PORT"]
+    with psycopg.connect(
+        host="127.0.0.1", port=port, user="postgres", dbname="postgres", autocommit=True
+    ) as connection:
+        for statement in statements:
+            connection.execute(statement)
+
+
+# The settings of the job table.
+
+
+def flow(owner, options, naptime, seconds, queue):
+    """Let jobs flow at RATE, and look now and then what the first claim of a new process takes."""
+    from mainspring import enqueue_many
+
+    bench = Bench(owner)
+    _as_administrator(f"ALTER SYSTEM SET autovacuum_naptime = {naptime}", "SELECT pg_reload_conf()")
+    if options:
+        bench.sql("postgresql", f"ALTER TABLE mainspring_job SET ({options})")
+    bench.fill(2000)
+    bench.meter.begin()
+    probed, probes, done = 0.0, [], 0
+    began = time.perf_counter()
+    while (elapsed := time.perf_counter() - began) < seconds:
+        if done > elapsed * RATE:
+            time.sleep(0.002)
+            continue
+        enqueue_many(bench.tasks.noop, [()] * BATCH)
+        done += bench.settle(bench.claim(BATCH))
+        if elapsed > probed + 2:
+            probed = elapsed
+            probes.append(_probe(bench))
+    spent = bench.meter.end().per(done)
+    updates = "SELECT 100.0 * n_tup_hot_upd / n_tup_upd FROM pg_stat_user_tables WHERE relname = 'mainspring_job'"
+    queue.put(
+        {
+            "jobs/s": done / seconds,
+            "server µs": spent.server,
+            "log bytes": spent.log,
+            "heap-only %": float(_first(bench, updates)),
+            "first claim µs": statistics.median(probes),
+            "dearest": max(probes),
+            "table MB": _first(bench, "SELECT pg_total_relation_size('mainspring_job')") / 1e6,
+        }
+    )
+
+
+def _probe(bench):
+    """Return the processor time of a claim by a process that knows nothing of where the line begins."""
+    broker = bench.fresh_broker()
+    before = bench.meter._own()
+    jobs = bench.claim(1, broker)
+    taken = bench.meter._own()
+    bench.settle(jobs)
+    return taken[1] - before[1]
+
+
+def table(report, options):
+    for name, (settings, naptime) in SETTINGS.items():
+        with store("postgresql"):
+            found = in_process(flow, os.getpid(), settings, naptime, options.seconds)
+        report.add({"settings": name} | found)
+
+
+TABLE = ["settings", "jobs/s", "server µs", "log bytes", "heap-only %", "first claim µs", "dearest", "table MB"]
+
+
+# A history in partitions.
+
+PARTITIONED = """
+    ALTER TABLE mainspring_finished RENAME TO mainspring_finished_before;
+    CREATE TABLE mainspring_finished (LIKE mainspring_finished_before INCLUDING DEFAULTS) PARTITION BY RANGE (id);
+    ALTER TABLE mainspring_finished ADD PRIMARY KEY (id);
+    CREATE INDEX ON mainspring_finished (state, finished_at);
+    DROP TABLE mainspring_finished_before;
+    CREATE TABLE mainspring_finished_default PARTITION OF mainspring_finished DEFAULT;
+"""
+
+
+def bound(day):
+    """Return what the ids of this day (days since the epoch) begin with; UUIDv7 begin with milliseconds."""
+    text = f"{day * 86_400_000:012x}"
+    return f"{text[:8]}-{text[8:]}"
+
+
+def history(report, options):
+    for days in (0, DAYS):
+        with store("postgresql"):
+            for found in in_process(keep_and_prune, os.getpid(), days):
+                report.add({"history": f"{days} partitions" if days else "one table"} | found)
+
+
+def keep_and_prune(owner, days, queue):
+    bench = Bench(owner)
+    today = int(time.time() // 86_400)
+    bench.sql("postgresql", "ALTER TABLE mainspring_job SET (autovacuum_enabled = off)")
+    if days:
+        bench.sql("postgresql", PARTITIONED)
+        for day in range(today - days + 2, today + 2):
+            bench.sql(
+                "postgresql",
+                f"CREATE TABLE mainspring_finished_{day} PARTITION OF mainspring_finished"
+                f" FOR VALUES FROM ('{bound(day)}') TO ('{bound(day + 1)}')",
+            )
+    rows = []
+
+    def add(what, count, spent):
+        spent = spent.per(count)
+        rows.append({"what": what, "server µs": spent.server, "wall µs": spent.wall, "log bytes": spent.log})
+
+    bench.fill(HISTORY)
+    jobs = []
+    while len(jobs) < HISTORY:
+        jobs += bench.claim(250)
+    add("settle, 250 at once", HISTORY, bench.meter.of(bench.settle_all, jobs)[0])
+    bench.sql("postgresql", "VACUUM ANALYZE mainspring_finished")
+    broker, ids = bench.broker, [job.id for job in jobs[::250]]
+    add("look one up", len(ids), bench.meter.of(lambda: [broker.get(id) for id in ids])[0])
+    add("list the last 100", 20, bench.meter.of(lambda: [broker.search(states=["succeeded"]) for _ in range(20)])[0])
+    size = _first(bench, f"SELECT pg_total_relation_size('mainspring_finished{f'_{today}' if days else ''}')")
+    if days:
+        # The history of one day, in one go.
+        add("drop", HISTORY, bench.meter.of(bench.sql, "postgresql", f"DROP TABLE mainspring_finished_{today}")[0])
+    else:
+        before = broker.now() + 60_000_000
+
+        def prune():
+            while broker.prune(["succeeded"], before, 500):
+                pass
+
+        add("prune, 500 at once", HISTORY, bench.meter.of(prune)[0])
+        spent, _ = bench.meter.of(bench.sql, "postgresql", "VACUUM mainspring_finished")
+        add("vacuum afterwards", HISTORY, spent)
+    rows[-1]["MB before"] = size / 1e6
+    queue.put(rows)
+
+
+HISTORIES = ["history", "what", "server µs", "wall µs", "log bytes", "MB before"]
+
+
+# How statements are sent.
+
+
+def statements(report, options):
+    with store("postgresql"):
+        database = json.loads(os.environ["BENCHMARK_DATABASE"])
+        for name, found in BINDING.items():
+            os.environ["BENCHMARK_DATABASE"] = json.dumps(database | {"OPTIONS": found})
+            report.add({"statements": name} | in_process(speak, os.getpid()))
+
+
+def speak(owner, queue):
+    bench = Bench(owner)
+    found = {}
+    bench.sql("postgresql", "ALTER TABLE mainspring_job SET (autovacuum_enabled = off)")
+    for batch, calls in ((1, 300), (64, 30)):
+        bench.fill(batch * (calls + 10) + 2000)
+        bench.settle_all([job for _ in range(10) for job in bench.claim(batch)])
+        spent, claimed = bench.meter.of(lambda batch=batch, calls=calls: [bench.claim(batch) for _ in range(calls)])
+        found[f"claim {batch}"] = spent.server / calls
+        spent, _ = bench.meter.of(lambda claimed=claimed: [bench.settle(jobs) for jobs in claimed])
+        found[f"settle {batch}"] = spent.server / calls
+        bench.empty()
+    spent, _ = bench.meter.of(lambda: [bench.claim(4) for _ in range(200)])
+    found["claim in vain"] = spent.server / 200
+    queue.put(found)
+
+
+STATEMENTS = ["statements", "claim 1", "settle 1", "claim 64", "settle 64", "claim in vain"]
+
+
+# Connections.
+
+
+def connections(report, options):
+    with store("postgresql"):
+        report.add({"beside": "nothing"} | in_process(beside, os.getpid(), 0))
+        report.add({"beside": "150 connections that rest"} | in_process(beside, os.getpid(), 150))
+    for name, flags in (("a worker of 2 processes", ()), ("the same, async 0", ("async=0",))):
+        with store("postgresql"):
+            report.add({"beside": name} | in_process(beside, os.getpid(), 0, flags))
+
+
+def beside(owner, resting, *rest):
+    flags, queue = rest if len(rest) == 2 else (None, *rest)
+    bench = Bench(owner)
+    (server,) = bench.meter._roots
+    others = [servers_connection() for _ in range(resting)]
+    others_memory = [_memory(psutil.Process(other.info.backend_pid)) for other in others]
+    found = {"connections": len(_backends(server)) - 1}
+    if flags is not None:
+        with running(2, *flags):
+            for result in [bench.tasks.query.enqueue() for _ in range(200)]:
+                result.get(timeout=30)
+            found["connections"] = _first(
+                bench,
+                "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()",
+            )
+    bench.fill(300)
+    spent, claimed = bench.meter.of(lambda: [bench.claim(1) for _ in range(200)])
+    found |= {"claim 1": spent.server / 200, "MB each": statistics.mean(others_memory) if others else None}
+    found["MB of one in use"] = _memory(psutil.Process(_first(bench, "SELECT pg_backend_pid()")))
+    for other in others:
+        other.close()
+    queue.put(found)
+
+
+def servers_connection():
+    import psycopg
+
+    port = json.loads(os.environ["BENCHMARK_DATABASE"])["PORT"]
+    return psycopg.connect(host="127.0.0.1", port=port, user="mainspring", dbname="mainspring", autocommit=True)
+
+
+def _backends(server):
+    return [child for child in server.children() if "mainspring" in " ".join(child.cmdline())]
+
+
+def _memory(process):
+    """Return the megabytes that a process has for itself."""
+    return process.memory_full_info().uss / 1e6
+
+
+CONNECTIONS = ["beside", "connections", "claim 1", "MB each", "MB of one in use"]
+
+COLUMNS = {"table": TABLE, "history": HISTORIES, "statements": STATEMENTS, "connections": CONNECTIONS}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--part", action="append", choices=PARTS, help="default: all")
+    parser.add_argument("--seconds", type=float, default=75, help="of each setting of the table (%(default)s)")
+    parser.add_argument("--json", help="save the figures here, a file for each part: <name>-<part>.json")
+    options = parser.parse_args()
+    for part in options.part or PARTS:
+        report = Report(f"Which choices about PostgreSQL matter: {part}?", COLUMNS[part], seconds=options.seconds)
+        globals()[part](report, options)
+        if options.json:
+            stem, _, ending = options.json.rpartition(".")
+            report.save(f"{stem}-{part}.{ending}")
+        print()
+
+
+if __name__ == "__main__":
+    multiprocessing.freeze_support()
+    main()

@@ -1,0 +1,1 @@
+"""A simulation of many workers at one store, built from measured costs."""

@@ -1,0 +1,286 @@
+"""A simulated PostgreSQL and a simulated Redis: each verb takes what `costs.py` has measured."""
+
+import bisect
+import statistics
+from collections import deque
+
+from .events import Disk, Interpreter
+
+# brokers/database/cursor.py: what was enqueued in the last second is always looked at, and everything after PAUSE
+# times what such a look has taken, at the latest after WHOLE_EVERY.
+MARGIN = 1_000_000
+PAUSE = 10
+WHOLE_EVERY = 5_000_000
+
+
+class Costs:
+    """The figures of one store in the file that `costs.py` writes, as medians."""
+
+    def __init__(self, rows, store):
+        self._rows = [row for row in rows if row["store"] == store]
+
+    def row(self, what, batch=None, at_once=1):
+        for row in self._rows:
+            if (row["what"], row["batch"], row["at once"]) == (what, batch, at_once):
+                return {
+                    name: statistics.median(value) if isinstance(value, list) else value for name, value in row.items()
+                }
+        raise KeyError(f"{what}, batch {batch}, {at_once} at once: has not been measured")
+
+    def of(self, what, column="server µs", batch=None, at_once=1):
+        return self.row(what, batch, at_once)[column]
+
+    def curve(self, what, column="server µs"):
+        batches = sorted(row["batch"] for row in self._rows if row["what"] == what and row["batch"])
+        return Curve([(batch, batch * self.of(what, column, batch)) for batch in batches])
+
+
+class Curve:
+    """What one call takes by the number of its jobs: straight lines between what was measured."""
+
+    def __init__(self, points):
+        # More jobs cannot take less; where they seem to, it was noise.
+        tops = [max(cost for _, cost in points[: number + 1]) for number in range(len(points))]
+        self._sizes = [size for size, _ in points]
+        self._costs = tops
+
+    def __call__(self, size):
+        at = min(max(bisect.bisect_left(self._sizes, size), 1), len(self._sizes) - 1)
+        (low, high), (low_cost, high_cost) = self._sizes[at - 1 : at + 1], self._costs[at - 1 : at + 1]
+        return max(low_cost + (size - low) * (high_cost - low_cost) / (high - low), 0.0)
+
+
+class Line:
+    """The jobs in line. With a `backlog` there are always so many more, which were enqueued long ago."""
+
+    def __init__(self, events, backlog):
+        self._events = events
+        self._backlog = backlog
+        self._enqueued = deque()
+        self._returned = []
+        self._seen = deque()  # when a job was enqueued in the last second, and at which place
+        self.head = self.tail = 0
+        self.claimed = self.running = self.ended = 0
+
+    @property
+    def waiting(self):
+        return self._backlog or len(self._enqueued) + len(self._returned)
+
+    def add(self, at):
+        self._enqueued.append(at)
+        self._seen.append((at, self.tail))
+        self.tail += 1
+
+    def take(self, limit):
+        if self._backlog:
+            jobs = [None] * limit
+        else:
+            jobs = [self._returned.pop() for _ in range(min(limit, len(self._returned)))]
+            jobs += [self._enqueued.popleft() for _ in range(min(limit - len(jobs), len(self._enqueued)))]
+        self.head += len(jobs)
+        self.running += len(jobs)
+        return jobs
+
+    def give_back(self, jobs):
+        self._returned += jobs
+        self.head -= len(jobs)
+        self.running -= len(jobs)
+
+    def end(self, number):
+        self.running -= number
+        self.ended += number
+
+    def recent_place(self):
+        """Return the place of the first job that was enqueued within MARGIN; of a backlog there is none."""
+        while self._seen and self._seen[0][0] < self._events.now - MARGIN:
+            self._seen.popleft()
+        return self._seen[0][1] if self._seen else self.tail or self.head
+
+
+class Cursor:
+    """Where the next claim of one process begins to look."""
+
+    def __init__(self):
+        self.place = 0
+        self.skips = False
+        self.whole_at = 0.0
+        self.began = 0.0
+        self.is_whole = False
+
+
+class Store:
+    """What both kinds of store have in common; `calls` counts the verbs."""
+
+    def __init__(self, events, costs, line, *, round_trip):
+        self.events = events
+        self.line = line
+        self.costs = costs
+        self.round_trip = round_trip
+        self.calls = {}
+        self.busy = 0.0  # microseconds of the server's processors
+        self.client = {what: costs.curve(what, "client µs") for what in ("claim", "settle")}
+        self.client_vain = costs.of("claim in vain", "client µs")
+        self.client_past = costs.of("look past 10000 jobs", "client µs")
+        self.vain = costs.of("claim in vain")
+        self._looks = costs.of("look past 10000 jobs", "round trips")
+        self.enqueue_cost = costs.of("enqueue", batch=1)
+        self._due_cost = costs.of("look for what falls due")
+
+    @property
+    def spent(self):
+        """How many microseconds of the server's processors have been used."""
+        return self.busy
+
+    def count(self, what, trips=1):
+        self.calls[what] = self.calls.get(what, 0) + trips
+
+    def claim(self, cursor, limit, then):
+        """Call `then(jobs)` when the claim has come back."""
+        cursor.began = self.events.now
+        self.events.after(self.round_trip / 2, self._claim, cursor, limit, then)
+
+    def _claim(self, cursor, limit, then):
+        jobs = self.line.take(limit)
+        self.count("claim" if jobs else "claim in vain")
+        self._serve(self.claim_cost(cursor, len(jobs), limit), bool(jobs), self._looked, cursor, then, jobs)
+
+    def _looked(self, cursor, then, *jobs):
+        if cursor.is_whole:
+            took = self.events.now - cursor.began
+            cursor.whole_at = self.events.now + min(WHOLE_EVERY, PAUSE * took)
+        then(*jobs)
+
+    def settle(self, number, returned, then):
+        """Store so many ends, and put jobs back into the line."""
+        self.events.after(self.round_trip / 2, self._settle, number, returned, then)
+
+    def _settle(self, number, returned, then):
+        self.count("settle")
+        self._serve(self.settle_cost(number + len(returned)), True, self._settled, number, returned, then)
+
+    def _settled(self, number, returned, then):
+        self.line.end(number)
+        if returned:
+            self.line.give_back(returned)
+        then()
+
+    def look_past(self, cursor, then):
+        """Look for async jobs, of which there are none, behind all the others."""
+        self.count("look past", self._looks)
+        cursor.began = self.events.now
+        self.events.after(self.round_trip * (self._looks - 0.5), self._look_past, cursor, then)
+
+    def _look_past(self, cursor, then):
+        self._serve(self.look_past_cost(cursor), False, self._looked, cursor, then)
+
+    def enqueue(self, then):
+        self.count("enqueue")
+        self._serve(self.enqueue_cost, True, then)
+
+    def look_for_due(self):
+        """Look for what falls due, as a supervisor does whenever it hears a call."""
+        self.count("look for due")
+        self._serve(self._due_cost, False, _nothing)
+
+    def _serve(self, microseconds, writes, then, *arguments):
+        raise NotImplementedError
+
+    def call(self, then):
+        """Tell every worker that listens."""
+        raise NotImplementedError
+
+    def _answer(self, then, *arguments):
+        self.events.after(self.round_trip / 2, then, *arguments)
+
+
+class PostgreSQL(Store):
+    """Statements of many connections on so many processors; commits that share the syncs of one log."""
+
+    def __init__(self, events, costs, line, *, round_trip, processors, sync, unvacuumed=0):
+        super().__init__(events, costs, line, round_trip=round_trip)
+        self.processors = processors
+        cold, warm = (costs.of(what, batch=1) for what in ("claim", "claim, disk not waited for"))
+        self._sync_cost = max(cold - warm, 0.0)
+        self.disk = Disk(events, processors, sync, self._sync_cost)
+        self._claim_cost, self.settle_cost = (
+            costs.curve(f"{what}, disk not waited for") for what in ("claim", "settle")
+        )
+        self.enqueue_cost = max(self.enqueue_cost - self._sync_cost, 0.0)
+        self._running, self._new, self._old = (
+            costs.of(f"job passed that {what}") for what in ("runs", "has just ended", "has ended, later")
+        )
+        self._marked = 0  # of how many ended jobs somebody has passed the remains
+        self._unvacuumed = unvacuumed
+        self._past = max(costs.of("look past 10000 jobs") - self.vain, 0.0) / 10_000
+        self._vacuum = costs.of("vacuum")
+        self.call_cost = costs.of("call to idle workers")
+
+    def claim_cost(self, cursor, number, limit):
+        passed = self._passed(cursor, skips=False)
+        is_full = number == limit
+        recent = self.line.recent_place()
+        cursor.place = min(recent, self.line.head) if is_full else recent
+        # Somebody vacuums behind those that claim.
+        return (self._claim_cost(number) if number else self.vain) + passed + number * self._vacuum
+
+    def look_past_cost(self, cursor):
+        return self.vain + self._passed(cursor, skips=True) + self._past * self.line.waiting
+
+    def _passed(self, cursor, skips):
+        """Return what it takes to come to the first job that can be taken."""
+        cursor.is_whole = skips != cursor.skips or self.events.now >= cursor.whole_at
+        cursor.skips = skips
+        first = -self._unvacuumed if cursor.is_whole else cursor.place
+        rows = max(self.line.head - first, 0)
+        running = min(rows, self.line.running)
+        new, self._marked = max(self.line.ended - self._marked, 0), self.line.ended
+        return running * self._running + new * self._new + (rows - running) * self._old
+
+    @property
+    def spent(self):
+        return self.busy + self.disk.syncs * self._sync_cost
+
+    def call(self, then):
+        self.count("call")
+        self._serve(self.call_cost, False, then)
+
+    def _serve(self, microseconds, writes, then, *arguments):
+        self.processors.run(microseconds, self._served, microseconds, writes, then, *arguments)
+
+    def _served(self, microseconds, writes, then, *arguments):
+        self.busy += microseconds
+        if writes:
+            self.disk.commit(self._answer, then, *arguments)
+        else:
+            self._answer(then, *arguments)
+
+
+class Redis(Store):
+    """One thread, whose log is synced by another."""
+
+    def __init__(self, events, costs, line, *, round_trip, processors):
+        super().__init__(events, costs, line, round_trip=round_trip)
+        self.thread = Interpreter(events, processors)
+        self._claim_cost = costs.curve("claim")
+        self.settle_cost = costs.curve("settle")
+        self._look = costs.of("look past 10000 jobs")
+
+    def claim_cost(self, cursor, number, limit):
+        return self._claim_cost(number) if number else self.vain
+
+    def look_past_cost(self, cursor):
+        return self._look
+
+    def call(self, then):
+        self._answer(then)  # the script that puts a job in line calls too
+
+    def _serve(self, microseconds, writes, then, *arguments):
+        self.thread.run(self, microseconds, self._served, microseconds, then, *arguments)
+
+    def _served(self, microseconds, then, *arguments):
+        self.busy += microseconds
+        self._answer(then, *arguments)
+
+
+def _nothing():
+    pass
