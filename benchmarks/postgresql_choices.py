@@ -1,19 +1,21 @@
 """
-Which choices about PostgreSQL make jobs cheaper: settings of the job table, a history in partitions, how statements are
-sent, how many connections there are?
+Which choices about PostgreSQL make jobs cheaper?
 
     python benchmarks/postgresql_choices.py --part table --seconds 75
 
-Parts: `table` lets jobs flow at a steady rate under several settings; `history` prunes a history, in one table and in
-partitions; `statements` compares ways to send them; `connections` counts and weighs them.
+Parts: `table` lets jobs flow at a steady rate under several settings of their table; `history` prunes a history, in
+one table and in partitions; `statements` compares ways to send them; `connections` weighs connections; `pooler` puts
+pgbouncer in between.
 """
 
 import argparse
+import contextlib
 import json
-import multiprocessing
 import os
+import random
 import statistics
 import time
+from types import SimpleNamespace
 
 import psutil
 from costs import Bench, in_process, running
@@ -22,7 +24,7 @@ from stores import store
 
 from tests import servers
 
-PARTS = ("table", "history", "statements", "connections")
+PARTS = ("table", "history", "statements", "connections", "pooler")
 RATE = 2000  # jobs a second
 BATCH = 50
 NO_SCALE = "autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000"
@@ -230,57 +232,100 @@ STATEMENTS = ["statements", "claim 1", "settle 1", "claim 64", "settle 64", "cla
 
 
 def connections(report, options):
-    with store("postgresql"):
-        report.add({"beside": "nothing"} | in_process(beside, os.getpid(), 0))
-        report.add({"beside": "150 connections that rest"} | in_process(beside, os.getpid(), 150))
-    for name, flags in (("a worker of 2 processes", ()), ("the same, async 0", ("async=0",))):
+    for resting in (0, 150):
         with store("postgresql"):
-            report.add({"beside": name} | in_process(beside, os.getpid(), 0, flags))
+            report.add({"connections that rest": resting} | in_process(weigh, os.getpid(), resting))
 
 
-def beside(owner, resting, *rest):
-    flags, queue = rest if len(rest) == 2 else (None, *rest)
-    bench = Bench(owner)
-    (server,) = bench.meter._roots
-    others = [servers_connection() for _ in range(resting)]
-    others_memory = [_memory(psutil.Process(other.info.backend_pid)) for other in others]
-    found = {"connections": len(_backends(server)) - 1}
-    if flags is not None:
-        with running(2, *flags):
-            for result in [bench.tasks.query.enqueue() for _ in range(200)]:
-                result.get(timeout=30)
-            found["connections"] = _first(
-                bench,
-                "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()",
-            )
-    bench.fill(300)
-    spent, claimed = bench.meter.of(lambda: [bench.claim(1) for _ in range(200)])
-    found |= {"claim 1": spent.server / 200, "MB each": statistics.mean(others_memory) if others else None}
-    found["MB of one in use"] = _memory(psutil.Process(_first(bench, "SELECT pg_backend_pid()")))
-    for other in others:
-        other.close()
-    queue.put(found)
-
-
-def servers_connection():
+def weigh(owner, resting, queue):
     import psycopg
 
+    bench = Bench(owner)
     port = json.loads(os.environ["BENCHMARK_DATABASE"])["PORT"]
-    return psycopg.connect(host="127.0.0.1", port=port, user="mainspring", dbname="mainspring", autocommit=True)
+    others = [
+        psycopg.connect(host="127.0.0.1", port=port, user="mainspring", dbname="mainspring") for _ in range(resting)
+    ]
+    memory = [_memory(other.info.backend_pid) for other in others]
+    bench.fill(300)
+    spent, _ = bench.meter.of(lambda: [bench.claim(1) for _ in range(200)])
+    found = {"claim 1": spent.server / 200, "MB each": statistics.mean(memory) if memory else None}
+    queue.put(found | {"MB of one in use": _memory(_first(bench, "SELECT pg_backend_pid()"))})
+    for other in others:
+        other.close()
 
 
-def _backends(server):
-    return [child for child in server.children() if "mainspring" in " ".join(child.cmdline())]
-
-
-def _memory(process):
+def _memory(pid):
     """Return the megabytes that a process has for itself."""
-    return process.memory_full_info().uss / 1e6
+    return psutil.Process(pid).memory_full_info().uss / 1e6
 
 
-CONNECTIONS = ["beside", "connections", "claim 1", "MB each", "MB of one in use"]
+CONNECTIONS = ["connections that rest", "claim 1", "MB each", "MB of one in use"]
 
-COLUMNS = {"table": TABLE, "history": HISTORIES, "statements": STATEMENTS, "connections": CONNECTIONS}
+
+def pooler(report, options):
+    for way in ("straight", "pgbouncer"):
+        with store("postgresql"), contextlib.ExitStack() as stack:
+            if way == "pgbouncer":
+                database = json.loads(os.environ["BENCHMARK_DATABASE"])
+                between = stack.enter_context(servers.PgBouncer(SimpleNamespace(port=database["PORT"])))
+                os.environ["BENCHMARK_DATABASE"] = json.dumps(database | {"PORT": str(between.port)})
+            report.add({"way": way} | in_process(pass_through, os.getpid()))
+
+
+def pass_through(owner, queue):
+    """See how a worker of two processes fares, all of whose threads use their connections."""
+    from mainspring import enqueue_many
+
+    bench = Bench(owner)
+    with running(2):
+        time.sleep(1)
+        bench.meter.begin()
+        time.sleep(10)
+        idle = bench.meter.end().per(10)
+        delays = []
+        for _ in range(15):
+            time.sleep(random.uniform(0.5, 1.5))
+            result = bench.tasks.noop.enqueue()
+            enqueued = time.time()
+            time.sleep(0.7)
+            result.refresh()
+            delays.append((result.started_at.timestamp() - enqueued) * 1000)
+        began = time.perf_counter()
+        enqueue_many(bench.tasks.query, [()] * 3000)
+        bench.wait_until_empty()
+        seconds = time.perf_counter() - began
+        used = _first(
+            bench,
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            " AND backend_type = 'client backend'",
+        )
+    queue.put(
+        {
+            "connections of the server": used,
+            "jobs with a query /s": 3000 / seconds,
+            "server µs of an idle second": idle.server,
+            "idle start, median ms": statistics.median(delays),
+            "slowest": max(delays),
+        }
+    )
+
+
+POOLERS = [
+    "way",
+    "connections of the server",
+    "jobs with a query /s",
+    "server µs of an idle second",
+    "idle start, median ms",
+    "slowest",
+]
+
+COLUMNS = {
+    "table": TABLE,
+    "history": HISTORIES,
+    "statements": STATEMENTS,
+    "connections": CONNECTIONS,
+    "pooler": POOLERS,
+}
 
 
 def main():
@@ -299,5 +344,4 @@ def main():
 
 
 if __name__ == "__main__":
-    multiprocessing.freeze_support()
     main()
