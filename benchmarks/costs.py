@@ -29,7 +29,7 @@ CALLS = {1: 150, 4: 80, 16: 50, 64: 24, 256: 12}  # how many calls of each size
 BEHIND = 2000  # jobs that wait behind those that are claimed
 IN_THE_WAY = 20_000
 BACKLOG = 10_000
-AT_ONCE = (1, 2, 4)
+AT_ONCE = (2, 4)  # besides one, which is measured with the verbs
 LENGTHS = {0: 10_000, 10: 1500, 100: 150}  # milliseconds, and how many jobs for each process
 COMMANDS = (1, 4)
 ENQUEUES, BETWEEN = 50, 0.15
@@ -98,6 +98,14 @@ class Bench:
 
     def claim(self, limit, broker=None):
         return (broker or self.broker).claim(CLAIMANT, QUEUES, limit)
+
+    def turn_over(self, jobs, limit, calls):
+        """So many times settle the jobs and claim others, as a busy worker does; return the last ones."""
+        for _ in range(calls):
+            turn = self.broker.settle_and_claim(_succeeded(jobs), CLAIMANT, QUEUES, limit)
+            assert len(turn.accepted) == len(jobs)
+            jobs = turn.claimed
+        return jobs
 
     def look_past(self, broker):
         return broker.claim(CLAIMANT, QUEUES, 100, [self.tasks.noop.module_path])
@@ -177,6 +185,12 @@ def claim_and_settle(bench, batch, calls, note=""):
     assert sum(settled) == batch * calls
     yield f"settle{note}", "job", batch, 1, spent.per(batch * calls)
     bench.empty()
+    bench.fill(batch * (calls + 1) + BEHIND)
+    first = bench.claim(batch)
+    spent, last = bench.meter.of(bench.turn_over, first, batch, calls)
+    yield f"settle and claim{note}", "job", batch, 1, spent.per(batch * calls)
+    bench.settle(last)
+    bench.empty()
 
 
 def execution(bench):
@@ -184,14 +198,14 @@ def execution(bench):
     from mainspring.compat import task_backends
     from mainspring.conf import options_for
     from mainspring.worker.execution import Execution
+    from mainspring.worker.signals import log_what_is_heard
 
+    log_what_is_heard()
     run = Execution(bench.broker, options_for("default"), type(task_backends["default"]))
     bench.fill(2000)
     jobs = [job for _ in range(8) for job in bench.claim(250)]
-    spent, ran = bench.meter.of(lambda: [run.run(job, bench.tasks.noop) for job in jobs])
+    spent, _ = bench.meter.of(lambda: [run.run(job, bench.tasks.noop) for job in jobs])
     yield "run", "job", None, 1, spent.per(len(jobs))
-    spent, _ = bench.meter.of(lambda: [run.announce(one) for one in ran])
-    yield "announce the end", "job", None, 1, spent.per(len(jobs))
     bench.settle_all(jobs)
     bench.empty()
 
@@ -274,6 +288,10 @@ def round_trips(bench, turns):
         claimed = []
         yield "claim", batch, count(lambda batch=batch, claimed=claimed: claimed.extend(bench.claim(batch))) / batch
         yield "settle", batch, count(lambda claimed=claimed: bench.settle(claimed)) / batch
+        claimed = bench.claim(batch)
+        turn = count(lambda batch=batch, claimed=claimed: claimed.extend(bench.turn_over(claimed[:batch], batch, 1)))
+        yield "settle and claim", batch, turn / batch
+        bench.settle(claimed[batch:])
     yield f"look past {BACKLOG} jobs", None, count(lambda: bench.look_past(broker))
     bench.empty()
     yield "claim in vain", None, count(lambda: bench.claim(4))
@@ -284,14 +302,13 @@ def round_trips(bench, turns):
 
 def contend(owner, batch, calls, ready, go, done):
     bench = Bench(owner)
-    for _ in range(3):
-        bench.settle(bench.claim(batch))
+    jobs = bench.turn_over(bench.claim(batch), batch, 3)
     ready.release()
     go.wait()
     began = time.process_time()
-    for _ in range(calls):
-        bench.settle(bench.claim(batch))
+    jobs = bench.turn_over(jobs, batch, calls)
     done.put((time.process_time() - began) * 1e6)
+    bench.settle(jobs)
 
 
 def at_once(bench, owner):
@@ -299,7 +316,7 @@ def at_once(bench, owner):
     for batch, calls in ((1, 200), (64, 24)):
         for clients in AT_ONCE:
             ready, go, done = context.Semaphore(0), context.Event(), context.Queue()
-            bench.fill((calls + 3) * batch * clients + BEHIND)
+            bench.fill((calls + 4) * batch * clients + BEHIND)
             processes = [
                 context.Process(target=contend, args=(owner, batch, calls, ready, go, done)) for _ in range(clients)
             ]
@@ -311,7 +328,7 @@ def at_once(bench, owner):
             go.set()
             own = sum(done.get() for _ in processes)
             spent = bench.meter.end(before_asking=lambda processes=processes: [one.join() for one in processes])
-            yield "claim and settle", "job", batch, clients, spent._replace(client=own).per(calls * batch * clients)
+            yield "settle and claim", "job", batch, clients, spent._replace(client=own).per(calls * batch * clients)
             bench.empty()
 
 

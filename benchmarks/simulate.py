@@ -130,14 +130,12 @@ def saturated(found):
 
 
 def habits_of(case, costs):
-    run, announce = costs.of("run", "client µs"), costs.of("announce the end", "client µs")
-    claim, settle = costs.of("claim", "client µs", 256), costs.of("settle", "client µs", 64)
+    run, store = costs.of("run", "client µs"), costs.of("settle and claim", "client µs", 256)
     whole = costs.of("worker, jobs of 0 ms", "client µs")
     return Habits(
         length=case.length * 1000,
         run=run,
-        announce=announce,
-        around=max(whole - claim - settle - run - announce, 0.0),
+        around=max(whole - store - run, 0.0),
         switch=30.0,
         look=30.0,
         threads=case.threads,

@@ -3,6 +3,7 @@
 import bisect
 import statistics
 from collections import deque
+from functools import partial
 
 from .events import Disk, Interpreter
 
@@ -109,16 +110,19 @@ class Cursor:
 
 
 class Store:
-    """What both kinds of store have in common; `calls` counts the verbs."""
+    """
+    What both kinds of store have in common; `calls` counts the round trips of each verb.
+
+    `then` is called when the answer has come, with what was claimed.
+    """
 
     def __init__(self, events, costs, line, *, round_trip):
         self.events = events
         self.line = line
-        self.costs = costs
         self.round_trip = round_trip
         self.calls = {}
         self.busy = 0.0  # microseconds of the server's processors
-        self.client = {what: costs.curve(what, "client µs") for what in ("claim", "settle")}
+        self.client = {what: costs.curve(what, "client µs") for what in ("claim", "settle", "settle and claim")}
         self.client_vain = costs.of("claim in vain", "client µs")
         self.client_past = costs.of("look past 10000 jobs", "client µs")
         self.vain = costs.of("claim in vain")
@@ -134,59 +138,62 @@ class Store:
     def count(self, what, trips=1):
         self.calls[what] = self.calls.get(what, 0) + trips
 
-    def claim(self, cursor, limit, then):
-        """Call `then(jobs)` when the claim has come back."""
-        cursor.began = self.events.now
-        self.events.after(self.round_trip / 2, self._claim, cursor, limit, then)
+    def enqueue(self, then):
+        self.count("enqueue")
+        self._serve(self.enqueue_cost, True, then)
 
-    def _claim(self, cursor, limit, then):
-        jobs = self.line.take(limit)
-        self.count("claim" if jobs else "claim in vain")
-        self._serve(self.claim_cost(cursor, len(jobs), limit), bool(jobs), self._looked, cursor, then, jobs)
-
-    def _looked(self, cursor, then, *jobs):
-        if cursor.is_whole:
-            took = self.events.now - cursor.began
-            cursor.whole_at = self.events.now + min(WHOLE_EVERY, PAUSE * took)
-        then(*jobs)
-
-    def settle(self, number, returned, then):
+    def settle(self, ends, returned, then):
         """Store so many ends, and put jobs back into the line."""
-        self.events.after(self.round_trip / 2, self._settle, number, returned, then)
+        self.events.after(self.round_trip / 2, self._settle, ends, returned, then)
 
-    def _settle(self, number, returned, then):
+    def _settle(self, ends, returned, then):
         self.count("settle")
-        self._serve(self.settle_cost(number + len(returned)), True, self._settled, number, returned, then)
+        self._serve(self.settle_cost(ends + len(returned)), True, self._settled, ends, returned, then)
 
-    def _settled(self, number, returned, then):
-        self.line.end(number)
+    def _settled(self, ends, returned, then):
+        self.line.end(ends)
         if returned:
             self.line.give_back(returned)
         then()
 
-    def look_past(self, cursor, then):
-        """Look for async jobs, of which there are none, behind all the others."""
+    def claim(self, cursor, ends, limit, then):
+        """Store so many ends and claim up to `limit` jobs."""
+        cursor.began = self.events.now
+        self.events.after(self.round_trip / 2, self._claim, cursor, ends, limit, then)
+
+    def _claim(self, cursor, ends, limit, then):
+        jobs = self.line.take(limit)
+        self.count("claim" if jobs else "claim in vain")
+        cost = self.claim_cost(cursor, ends, len(jobs), limit)
+        self._serve(cost, bool(jobs or ends), self._looked, cursor, ends, then, jobs)
+
+    def _looked(self, cursor, ends, then, jobs):
+        self.line.end(ends)
+        if cursor.is_whole:
+            took = self.events.now - cursor.began
+            cursor.whole_at = self.events.now + min(WHOLE_EVERY, PAUSE * took)
+        then(jobs)
+
+    def look_past(self, cursor, ends, then):
+        """Store so many ends and look for async jobs, of which there are none, behind all the others."""
         self.count("look past", self._looks)
         cursor.began = self.events.now
-        self.events.after(self.round_trip * (self._looks - 0.5), self._look_past, cursor, then)
+        self.events.after(self.round_trip * (self._looks - 0.5), self._look_past, cursor, ends, then)
 
-    def _look_past(self, cursor, then):
-        self._serve(self.look_past_cost(cursor), False, self._looked, cursor, then)
-
-    def enqueue(self, then):
-        self.count("enqueue")
-        self._serve(self.enqueue_cost, True, then)
+    def _look_past(self, cursor, ends, then):
+        cost = self.look_past_cost(cursor) + (self.settle_cost(ends) if ends else 0.0)
+        self._serve(cost, bool(ends), self._looked, cursor, ends, then, ())
 
     def look_for_due(self):
         """Look for what falls due, as a supervisor does whenever it hears a call."""
         self.count("look for due")
         self._serve(self._due_cost, False, _nothing)
 
-    def _serve(self, microseconds, writes, then, *arguments):
-        raise NotImplementedError
-
     def call(self, then):
         """Tell every worker that listens."""
+        raise NotImplementedError
+
+    def _serve(self, microseconds, writes, then, *arguments):
         raise NotImplementedError
 
     def _answer(self, then, *arguments):
@@ -202,8 +209,8 @@ class PostgreSQL(Store):
         cold, warm = (costs.of(what, batch=1) for what in ("claim", "claim, disk not waited for"))
         self._sync_cost = max(cold - warm, 0.0)
         self.disk = Disk(events, processors, sync, self._sync_cost)
-        self._claim_cost, self.settle_cost = (
-            costs.curve(f"{what}, disk not waited for") for what in ("claim", "settle")
+        self._claim_cost, self.settle_cost, self._both = (
+            costs.curve(f"{what}, disk not waited for") for what in ("claim", "settle", "settle and claim")
         )
         self.enqueue_cost = max(self.enqueue_cost - self._sync_cost, 0.0)
         self._running, self._new, self._old = (
@@ -215,13 +222,15 @@ class PostgreSQL(Store):
         self._vacuum = costs.of("vacuum")
         self.call_cost = costs.of("call to idle workers")
 
-    def claim_cost(self, cursor, number, limit):
+    def claim_cost(self, cursor, ends, number, limit):
         passed = self._passed(cursor, skips=False)
-        is_full = number == limit
         recent = self.line.recent_place()
-        cursor.place = min(recent, self.line.head) if is_full else recent
+        cursor.place = min(recent, self.line.head) if number == limit else recent
         # Somebody vacuums behind those that claim.
-        return (self._claim_cost(number) if number else self.vain) + passed + number * self._vacuum
+        passed += number * self._vacuum
+        if ends:
+            return passed + self._both((ends + number) / 2)
+        return passed + (self._claim_cost(number) if number else self.vain)
 
     def look_past_cost(self, cursor):
         return self.vain + self._passed(cursor, skips=True) + self._past * self.line.waiting
@@ -256,7 +265,7 @@ class PostgreSQL(Store):
 
 
 class Redis(Store):
-    """One thread, whose log is synced by another."""
+    """One thread, whose log is synced by another; to settle and to claim are two trips."""
 
     def __init__(self, events, costs, line, *, round_trip, processors):
         super().__init__(events, costs, line, round_trip=round_trip)
@@ -265,7 +274,19 @@ class Redis(Store):
         self.settle_cost = costs.curve("settle")
         self._look = costs.of("look past 10000 jobs")
 
-    def claim_cost(self, cursor, number, limit):
+    def claim(self, cursor, ends, limit, then):
+        self._settle_first(ends, super().claim, cursor, 0, limit, then)
+
+    def look_past(self, cursor, ends, then):
+        self._settle_first(ends, super().look_past, cursor, 0, then)
+
+    def _settle_first(self, ends, verb, *arguments):
+        if ends:
+            self.settle(ends, [], partial(verb, *arguments))
+        else:
+            verb(*arguments)
+
+    def claim_cost(self, cursor, ends, number, limit):
         return self._claim_cost(number) if number else self.vain
 
     def look_past_cost(self, cursor):

@@ -3,14 +3,13 @@ Simulated workers, which follow `mainspring/worker/`: when a process claims, how
 
 Names are those of the modules that are followed: `worker.py`, `capacity.py`, `pace.py`, `outcomes.py`, `threads.py`,
 `children.py`; times are microseconds. A job keeps the interpreter for what a no-op job takes, and then waits (for a
-network, a program) for the rest of its length, while it keeps its thread. There are no async jobs, no errors, and
-nothing that takes longer than its limits.
+network, a program) for the rest of its length, while it keeps its thread. There are no async jobs and no errors, and
+nobody receives the signals of ends.
 """
 
 from collections import deque
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
 
 from mainspring.worker.pace import LIMIT, Mix, Pace
 from mainspring.worker.threads import SHORT
@@ -32,19 +31,12 @@ class Habits:
 
     length: float
     run: float  # the interpreter, from the job's start to its end
-    announce: float
     around: float  # what else a job takes in its process
     switch: float  # for a thread to wake up
     look: float  # for the loop to look around
     threads: int = 4
     has_async: bool = True
     flush_after: float = 10_000.0
-
-
-class Ended(NamedTuple):
-    """Work for a thread: to announce so many ends."""
-
-    number: int
 
 
 class Process:
@@ -73,7 +65,6 @@ class Process:
         self._outcomes_since = 0.0
         # Threads.
         self._waiting = deque()
-        self._jobs_waiting = 0
         self.active = self._called = 0
         self._taken, self._taken_before, self._still_since = 0, -1, 0.0
         self._names = list(range(habits.threads))
@@ -93,35 +84,43 @@ class Process:
         self._is_looking = True
         self._alarm += 1  # an alarm that was set before is for nothing
         self._is_noticed = False
-        self.python.run("loop", self.habits.look, self._flush)
+        self.python.run("loop", self.habits.look, self._use_store)
+
+    def _use_store(self):
+        if self._returned:
+            returned, self._returned = self._returned, []
+            self._settle(0, returned, self._use_store)
+        elif not (self._wants_to_look() and self._claim()):
+            self._flush()
 
     def _flush(self):
         now = self.events.now
         is_due = self._outcomes >= FLUSH_JOBS or now >= self._outcomes_since + self.habits.flush_after
         if self._outcomes and (is_due or not self.active):
-            self._store_outcomes(self._outcomes, [])
-        elif self._returned:
-            returned, self._returned = self._returned, []
-            self._store_outcomes(0, returned)
+            self._settle(self._take_outcomes(), [], self._watch_rows)
         else:
-            self._claim()
+            self._watch_rows()
 
-    def _store_outcomes(self, number, returned):
-        cost = self.store.client["settle"](number + len(returned))
-        self._outcomes -= number
-        stored = partial(self.python.run, "loop", 0.0, self._stored, number)
-        self.python.run("loop", cost, self.store.settle, number, returned, stored)
+    def _take_outcomes(self):
+        taken, self._outcomes = self._outcomes, 0
+        return taken
 
-    def _stored(self, number):
-        if number:
-            self.jobs_ended += number
-            self._pace.record(number, number * (self.habits.length + self.habits.run) / SECOND)
-            self._put([Ended(number)])
-        self._claim()
+    def _settle(self, ends, returned, then):
+        cost = self.store.client["settle"](ends + len(returned))
+        back = partial(self.python.run, "loop", 0.0, self._settled, ends, then)
+        self.python.run("loop", cost, self.store.settle, ends, returned, back)
+
+    def _settled(self, ends, then):
+        self._look_after(ends)
+        then()
+
+    def _look_after(self, ends):
+        if ends:
+            self.jobs_ended += ends
+            self._pace.record(ends, ends * (self.habits.length + self.habits.run) / SECOND)
 
     def _claim(self):
-        if not self._wants_to_look():
-            return self._watch_rows()
+        """Claim if there is room, and settle on the way; return whether the store is asked."""
         now = self.events.now
         is_woken, self._is_woken, self._looks_at = self._is_woken, False, None
         is_full = self._room() <= 0
@@ -130,32 +129,34 @@ class Process:
         limit = self._limit()
         if limit <= 0 or (is_full and now < self._looks_past_at):
             self._unmet_threads, self._unmet_async = True, not is_full and self.habits.has_async
-            return self._watch_rows()
+            return False
+        ends = self._take_outcomes()
+        both = self.store.client["settle and claim" if ends else "claim"]
         if is_full:
-            cost = self.store.client_past
-            self._ask(cost, self.store.look_past, (self._cursor,), self._looked_past, now, is_woken)
+            before = self.store.client_past / 2
+            arguments, then = (self._cursor, ends), partial(self._looked_past, ends, now, is_woken)
         else:
-            cost = self.store.client_vain
-            self._ask(cost, self.store.claim, (self._cursor, limit), self._claimed, limit, is_woken)
+            before = self.store.client_vain / 2
+            arguments, then = (self._cursor, ends, limit), partial(self._claimed, ends, limit, is_woken)
 
-    def _ask(self, cost, verb, arguments, then, *more):
-        """Ask the store, and go on with its answer once the interpreter is to be had."""
-        before = cost / 2
+        def answered(jobs):
+            size = (ends + len(jobs)) / 2 if ends else len(jobs)
+            after = max(both(size) - before if size else 0.0, before)
+            self.python.run("loop", after, then, jobs)
 
-        def answered(jobs=()):
-            after = self.store.client["claim"](len(jobs)) - before if jobs else before
-            self.python.run("loop", max(after, before), then, *more, jobs)
+        self.python.run("loop", before, self.store.look_past if is_full else self.store.claim, *arguments, answered)
+        return True
 
-        self.python.run("loop", before, verb, *arguments, answered)
-
-    def _looked_past(self, began, is_woken, jobs):
+    def _looked_past(self, ends, began, is_woken, jobs):
         now = self.events.now
+        self._look_after(ends)
         self._looks_past_at = now + LOOK_AGAIN * SECOND + LOOK_PAST * (now - began)
         self._unmet_threads, self._unmet_async = True, False
         self._looks_at = now + LOOK_AGAIN * SECOND if is_woken else None
         self._watch_rows()
 
-    def _claimed(self, limit, is_woken, jobs):
+    def _claimed(self, ends, limit, is_woken, jobs):
+        self._look_after(ends)
         if jobs:
             self._mix.record(len(jobs), 0)
             self._put(jobs)
@@ -183,15 +184,15 @@ class Process:
             limit = ASYNC_JOBS
         else:
             limit = self._mix.limit(room, ASYNC_JOBS)
-        return min(limit, LIMIT, MAX_IN_FLIGHT - len(self._waiting) - self._outcomes - len(self._returned))
+        return min(limit, LIMIT, MAX_IN_FLIGHT - len(self._waiting) - len(self._returned))
 
     def _watch_rows(self):
         if self._waiting:
             still = self._nudge()
             if still >= STUCK * SECOND:
                 self._pace.stall(still / SECOND)
-                self._returned += [item for item in self._waiting if not isinstance(item, Ended)]
-                self._waiting = deque(item for item in self._waiting if isinstance(item, Ended))
+                self._returned += self._waiting
+                self._waiting.clear()
                 self._is_noticed = True
         self._rest_until_noticed()
 
@@ -244,19 +245,14 @@ class Process:
         if not self._waiting:
             return self._end_turn(thread)
         self._taken += 1
-        item = self._waiting.popleft()
-        if isinstance(item, Ended):
-            self.python.run(thread, item.number * self.habits.announce, self._next, thread)
-        elif self.habits.length:
-            self._started(item, 0.0)
-            self.python.run(thread, self.habits.run + self.habits.around, self._wait, thread)
+        each = self.habits.run + self.habits.around
+        if self.habits.length:
+            self._started(self._waiting.popleft(), 0.0)
+            self.python.run(thread, each, self._wait, thread)
         else:
-            row = [item]
-            while len(row) < IN_A_ROW and self._waiting and not isinstance(self._waiting[0], Ended):
-                row.append(self._waiting.popleft())
-            each = self.habits.run + self.habits.around
-            for place, job in enumerate(row):
-                self._started(job, place * each)
+            row = [self._waiting.popleft() for _ in range(min(IN_A_ROW, len(self._waiting)))]
+            for place, enqueued_at in enumerate(row):
+                self._started(enqueued_at, place * each)
             self.python.run(thread, len(row) * each, self._ran, thread, len(row))
 
     def _started(self, enqueued_at, later):
