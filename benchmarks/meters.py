@@ -1,5 +1,6 @@
 """What it costs a store to serve: the processor time of its server, its log, syncs of the disk, round trips."""
 
+import gc
 import glob
 import json
 import os
@@ -33,12 +34,15 @@ class Meter:
 
     def __init__(self, owner):
         programs = [child for child in psutil.Process(owner).children() if child.pid != os.getpid()]
-        self._roots = [child for child in programs if not child.name().startswith("python")]
+        self.servers = [child for child in programs if not child.name().startswith("python")]
         self._tell = TELL.get(_vendor(), _sqlite)
 
     def begin(self):
+        gc.collect()  # what was left by earlier measurements is not to be cleared up in this one
         told = self._tell()
-        self._before = (*self._own(), *told)
+        # To look at all processes takes time, which belongs to neither side.
+        server = cpu(self.servers)
+        self._before = (time.process_time() * 1e6, server, time.perf_counter() * 1e6, *told)
 
     def end(self, before_asking=None):
         """
@@ -46,22 +50,18 @@ class Meter:
 
         What `before_asking` does is not counted, but lets others tell the server what they have done.
         """
-        after = self._own()
+        client, wall = time.process_time() * 1e6, time.perf_counter() * 1e6
+        server = cpu(self.servers)
         if before_asking is not None:
             before_asking()
-        told = self._tell()
-        return Spent(
-            *(None if new is None else new - old for new, old in zip((*after, *told), self._before, strict=True))
-        )
+        after = (client, server, wall, *self._tell())
+        return Spent(*(None if new is None else new - old for new, old in zip(after, self._before, strict=True)))
 
     def of(self, work, *arguments):
         """Return what a call spent, and what it returned."""
         self.begin()
         done = work(*arguments)
         return self.end(), done
-
-    def _own(self):
-        return time.process_time() * 1e6, cpu(self._roots), time.perf_counter() * 1e6
 
 
 def cpu(roots):

@@ -32,7 +32,8 @@ class Costs:
         return self.row(what, batch, at_once)[column]
 
     def curve(self, what, column="server µs"):
-        batches = sorted(row["batch"] for row in self._rows if row["what"] == what and row["batch"])
+        alone = [row for row in self._rows if row["what"] == what and row["at once"] == 1]
+        batches = sorted(row["batch"] for row in alone if row["batch"])
         return Curve([(batch, batch * self.of(what, column, batch)) for batch in batches])
 
 
