@@ -26,7 +26,7 @@ ROUND_TRIP = 300  # microseconds, between two machines of one data centre
 SYNC = 500  # microseconds, until a commit is on a disk of such a machine
 SITE = 8  # processes that enqueue
 BACKLOG = 10_000
-SETTLES_IN = 1.0  # seconds that are not counted
+SETTLES_IN = 3.0  # seconds that are not counted
 NAMES = {"postgresql": "PostgreSQL", "redis": "Redis"}
 RESULTS = Path(__file__).parent / "results"
 
@@ -54,7 +54,7 @@ class Case:
     vacuum_every: float = 60.0  # seconds
     shared: bool = False
     seed: int = 1
-    seconds: float = 2.0
+    seconds: float = 5.0
 
 
 def run(case, costs):
@@ -117,16 +117,18 @@ def figures(case, spent, delays):
         "start p50 ms": percentile(delays, 0.5) / 1000 if delays else None,
         "start p99 ms": percentile(delays, 0.99) / 1000 if delays else None,
     }
-    return found | {"saturated": saturated(found)}
+    return found | {"saturated": saturated(case, found)}
 
 
-def saturated(found):
+def saturated(case, found):
     """Return what keeps more jobs from being run."""
     if found["server %"] > 90:
         return "the store"
     if found["processes %"] > 90:
         return "the processes"
-    return "the threads" if found["threads %"] > 90 else "threads, which begin one by one"
+    if not case.length:
+        return "waiting for answers"
+    return "the threads" if found["threads %"] > 85 else "threads, which begin one by one"
 
 
 def habits_of(case, costs):
@@ -276,7 +278,7 @@ def commands(costs, base):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--costs", default=RESULTS / "costs.json", help="what costs.py has saved (%(default)s)")
-    parser.add_argument("--seconds", type=float, default=2.0, help="simulated, of each case (%(default)s)")
+    parser.add_argument("--seconds", type=float, default=5.0, help="simulated, of each case (%(default)s)")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--json", help="save the figures here, a file for each table: <name>-<table>.json")
     options = parser.parse_args()
