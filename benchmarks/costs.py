@@ -343,6 +343,9 @@ def workers(bench):
             yield worker(bench, length, jobs * processes, processes)
             if length and processes == 1:
                 yield worker(bench, length, jobs * processes, processes, "async=0")
+    # As many threads, in four processes and in one.
+    yield worker(bench, length, 4 * jobs, 4)
+    yield worker(bench, length, 4 * jobs, 1, "threads=16")
 
 
 def worker(bench, length, jobs, processes, *options):

@@ -158,12 +158,15 @@ def validation(costs, base, sync):
         sync=f"{sync:.0f} µs",
     )
     here = replace(base, processors=2, shared=True, round_trip=0, sync=sync)
+    kinds = [(length, workers, {}) for length in LENGTHS for workers in (1, 2)]
+    kinds += [(100, 4, {}), (100, 1, {"threads": 16}), (100, 1, {"async": 0})]
     for store in NAMES:
-        for length in LENGTHS:
-            for workers in (1, 2):
-                case = replace(here, store=store, workers=workers, length=length, each_command=workers)
-                found = costs[store].row(f"worker, jobs of {length} ms", at_once=workers)
-                report.add(named(case) | {"jobs": f"{length} ms"} | compared(run(case, costs), found))
+        for length, workers, flags in kinds:
+            options = "".join(f", {name}={value}" for name, value in flags.items())
+            changes = {"threads": flags.get("threads", 4), "has_async": "async" not in flags}
+            case = replace(here, store=store, workers=workers, length=length, each_command=workers, **changes)
+            found = costs[store].row(f"worker, jobs of {length} ms{options}", at_once=workers)
+            report.add(named(case) | {"jobs": f"{length} ms{options}"} | compared(run(case, costs), found))
         for commands in (1, 4):
             found = costs[store].row("enqueue beside idle commands", at_once=commands)
             rate = 1e6 / found["wall µs"]
