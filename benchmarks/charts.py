@@ -71,9 +71,7 @@ def batches():
     """What it takes the server to settle jobs and hand others out, by the number of jobs in one call."""
     found = rows("costs.json")
     figure, panel = pyplot.subplots(figsize=(5.5, 3.2), layout="constrained")
-    for number, (store, label) in enumerate(
-        {"postgresql": "PostgreSQL", "mariadb": "MariaDB", "redis": "Redis"}.items()
-    ):
+    for number, store, label in ((0, "postgresql", "PostgreSQL"), (1, "mariadb", "MariaDB"), (3, "redis", "Redis")):
         cost = {}
         for row in found:
             if row["store"] == store and row["what"] == "settle and claim" and row["at once"] == 1:
@@ -95,6 +93,7 @@ def _axes(panel, places):
     panel.set_yscale("log")
     panel.set_xticks(places, [str(place) for place in places])
     panel.xaxis.set_minor_locator(ticker.NullLocator())
+    panel.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
     panel.yaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:,.0f}"))
     panel.yaxis.set_minor_locator(ticker.NullLocator())
     panel.grid(axis="y")

@@ -24,6 +24,7 @@ PROCESSORS = (8, 16, 32)
 RATES = (100, 1000, 4000)
 ROUND_TRIP = 300  # microseconds, between two machines of one data centre
 SYNC = 500  # microseconds, until a commit is on a disk of such a machine
+SPEED = 500  # bytes a microsecond, which are megabytes a second, that it can write
 SITE = 8  # processes that enqueue
 BACKLOG = 10_000
 SETTLES_IN = 3.0  # seconds that are not counted
@@ -71,6 +72,7 @@ def run(case, costs):
             round_trip=case.round_trip,
             processors=server,
             sync=case.sync,
+            speed=SPEED,
             unvacuumed=int(case.rate * case.vacuum_every / 2),
         )
     else:
@@ -90,8 +92,9 @@ def run(case, costs):
     def counters():
         ended = sum(process.jobs_ended for process in processes)
         python = sum(process.python.busy for process in processes)
+        server, log = store.spent()
         calls = sum(store.calls.values())
-        return {"ended": ended, "python": python, "server": store.spent, "calls": calls, **store.calls}
+        return {"ended": ended, "python": python, "server": server, "log": log, "calls": calls, **store.calls}
 
     events.run(SETTLES_IN * SECOND)
     before = counters()
@@ -109,6 +112,7 @@ def figures(case, spent, delays):
         "jobs/s": spent["ended"] / case.seconds,
         "server %": 100 * spent["server"] / (time * case.processors),
         "server µs": spent["server"] / ended,
+        "log MB/s": spent["log"] / time,
         "processes %": 100 * spent["python"] / (time * case.workers),
         "threads %": 100 * ended * case.length * 1000 / (time * case.workers * case.threads),
         "claims/s": claims / case.seconds,
@@ -123,7 +127,9 @@ def figures(case, spent, delays):
 def saturated(case, found):
     """Return what keeps more jobs from being run."""
     if found["server %"] > 90:
-        return "the store"
+        return "the store's processors"
+    if case.store == "postgresql" and found["log MB/s"] > 0.8 * SPEED:
+        return "the store's disk"
     if found["processes %"] > 90:
         return "the processes"
     if not case.length:
@@ -203,8 +209,8 @@ def named(case):
 def throughput(costs, base):
     report = Report(
         "How many jobs a second, and what saturates first?",
-        ["store", "processors", "jobs", "workers", "jobs/s", "server %", "server µs", "claims/s", "in vain/s",
-         "processes %", "threads %", "saturated"],
+        ["store", "processors", "jobs", "workers", "jobs/s", "server %", "server µs", "log MB/s", "claims/s",
+         "in vain/s", "processes %", "threads %", "saturated"],
         round_trip=f"{ROUND_TRIP} µs", sync=f"{SYNC} µs", backlog=BACKLOG, seed=base.seed,
     )  # fmt: skip
     for case in cases(base):

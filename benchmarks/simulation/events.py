@@ -93,18 +93,26 @@ class Interpreter:
 
 
 class Disk:
-    """A log whose commits wait for a sync together: who comes during one shares the next."""
+    """
+    A log whose commits wait for a sync together: who comes during one shares the next.
 
-    def __init__(self, events, processors, latency, cpu):
+    A sync takes `latency`, and more for what it writes at `speed` (bytes in a microsecond); `cpu` of it is work.
+    """
+
+    def __init__(self, events, processors, latency, speed, cpu):
         self._events = events
         self._processors = processors
         self._latency = latency
+        self._speed = speed
         self._cpu = cpu
         self._waiting = []
+        self._unwritten = 0.0
         self._is_syncing = False
         self.syncs = 0
+        self.written = 0.0  # bytes
 
-    def commit(self, then, *arguments):
+    def commit(self, size, then, *arguments):
+        self._unwritten += size
         self._waiting.append((then, arguments))
         if not self._is_syncing:
             self._sync()
@@ -112,8 +120,11 @@ class Disk:
     def _sync(self):
         self._is_syncing = True
         self.syncs += 1
+        self.written += self._unwritten
+        lasts = self._latency + self._unwritten / self._speed
+        self._unwritten = 0.0
         committed, self._waiting = self._waiting, []
-        self._processors.run(self._cpu, self._events.after, max(self._latency - self._cpu, 0), self._synced, committed)
+        self._processors.run(self._cpu, self._events.after, max(lasts - self._cpu, 0), self._synced, committed)
 
     def _synced(self, committed):
         self._is_syncing = False

@@ -123,6 +123,7 @@ class Store:
         self.round_trip = round_trip
         self.calls = {}
         self.busy = 0.0  # microseconds of the server's processors
+        self.written = 0.0  # bytes of log
         self.client = {what: costs.curve(what, "client µs") for what in ("claim", "settle", "settle and claim")}
         self.client_vain = costs.of("claim in vain", "client µs")
         self.client_past = costs.of("look past 10000 jobs", "client µs")
@@ -130,18 +131,19 @@ class Store:
         self._looks = costs.of("look past 10000 jobs", "round trips")
         self.enqueue_cost = costs.of("enqueue", batch=1)
         self._due_cost = costs.of("look for what falls due")
+        self._log_of_enqueue = costs.of("enqueue", "log bytes", 1)
+        self._log_of_turn = costs.of("settle and claim", "log bytes", 64)
 
-    @property
     def spent(self):
-        """How many microseconds of the server's processors have been used."""
-        return self.busy
+        """Return how many microseconds of the server's processors have been used, and bytes of log written."""
+        return self.busy, self.written
 
     def count(self, what, trips=1):
         self.calls[what] = self.calls.get(what, 0) + trips
 
     def enqueue(self, then):
         self.count("enqueue")
-        self._serve(self.enqueue_cost, True, then)
+        self._serve(self.enqueue_cost, self._log_of_enqueue, then)
 
     def settle(self, ends, returned, then):
         """Store so many ends, and put jobs back into the line."""
@@ -149,7 +151,8 @@ class Store:
 
     def _settle(self, ends, returned, then):
         self.count("settle")
-        self._serve(self.settle_cost(ends + len(returned)), True, self._settled, ends, returned, then)
+        size = self._log_of_turn / 2 * (ends + len(returned))
+        self._serve(self.settle_cost(ends + len(returned)), size, self._settled, ends, returned, then)
 
     def _settled(self, ends, returned, then):
         self.line.end(ends)
@@ -166,7 +169,7 @@ class Store:
         jobs = self.line.take(limit)
         self.count("claim" if jobs else "claim in vain")
         cost = self.claim_cost(cursor, ends, len(jobs), limit)
-        self._serve(cost, bool(jobs or ends), self._looked, cursor, ends, then, jobs)
+        self._serve(cost, self._log_of_turn / 2 * (ends + len(jobs)), self._looked, cursor, ends, then, jobs)
 
     def _looked(self, cursor, ends, then, jobs):
         self.line.end(ends)
@@ -183,18 +186,18 @@ class Store:
 
     def _look_past(self, cursor, ends, then):
         cost = self.look_past_cost(cursor) + (self.settle_cost(ends) if ends else 0.0)
-        self._serve(cost, bool(ends), self._looked, cursor, ends, then, ())
+        self._serve(cost, self._log_of_turn / 2 * ends, self._looked, cursor, ends, then, ())
 
     def look_for_due(self):
         """Look for what falls due, as a supervisor does whenever it hears a call."""
         self.count("look for due")
-        self._serve(self._due_cost, False, _nothing)
+        self._serve(self._due_cost, 0, _nothing)
 
     def call(self, then):
         """Tell every worker that listens."""
         raise NotImplementedError
 
-    def _serve(self, microseconds, writes, then, *arguments):
+    def _serve(self, microseconds, size, then, *arguments):
         raise NotImplementedError
 
     def _answer(self, then, *arguments):
@@ -204,12 +207,12 @@ class Store:
 class PostgreSQL(Store):
     """Statements of many connections on so many processors; commits that share the syncs of one log."""
 
-    def __init__(self, events, costs, line, *, round_trip, processors, sync, unvacuumed=0):
+    def __init__(self, events, costs, line, *, round_trip, processors, sync, speed, unvacuumed=0):
         super().__init__(events, costs, line, round_trip=round_trip)
         self.processors = processors
         cold, warm = (costs.of(what, batch=1) for what in ("claim", "claim, disk not waited for"))
         self._sync_cost = max(cold - warm, 0.0)
-        self.disk = Disk(events, processors, sync, self._sync_cost)
+        self.disk = Disk(events, processors, sync, speed, self._sync_cost)
         self._claim_cost, self.settle_cost, self._both = (
             costs.curve(f"{what}, disk not waited for") for what in ("claim", "settle", "settle and claim")
         )
@@ -246,21 +249,20 @@ class PostgreSQL(Store):
         new, self._marked = max(self.line.ended - self._marked, 0), self.line.ended
         return running * self._running + new * self._new + (rows - running) * self._old
 
-    @property
     def spent(self):
-        return self.busy + self.disk.syncs * self._sync_cost
+        return self.busy + self.disk.syncs * self._sync_cost, self.disk.written
 
     def call(self, then):
         self.count("call")
-        self._serve(self.call_cost, False, then)
+        self._serve(self.call_cost, 0, then)
 
-    def _serve(self, microseconds, writes, then, *arguments):
-        self.processors.run(microseconds, self._served, microseconds, writes, then, *arguments)
+    def _serve(self, microseconds, size, then, *arguments):
+        self.processors.run(microseconds, self._served, microseconds, size, then, *arguments)
 
-    def _served(self, microseconds, writes, then, *arguments):
+    def _served(self, microseconds, size, then, *arguments):
         self.busy += microseconds
-        if writes:
-            self.disk.commit(self._answer, then, *arguments)
+        if size:
+            self.disk.commit(size, self._answer, then, *arguments)
         else:
             self._answer(then, *arguments)
 
@@ -296,11 +298,12 @@ class Redis(Store):
     def call(self, then):
         self._answer(then)  # the script that puts a job in line calls too
 
-    def _serve(self, microseconds, writes, then, *arguments):
-        self.thread.run(self, microseconds, self._served, microseconds, then, *arguments)
+    def _serve(self, microseconds, size, then, *arguments):
+        self.thread.run(self, microseconds, self._served, microseconds, size, then, *arguments)
 
-    def _served(self, microseconds, then, *arguments):
+    def _served(self, microseconds, size, then, *arguments):
         self.busy += microseconds
+        self.written += size
         self._answer(then, *arguments)
 
 
