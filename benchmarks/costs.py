@@ -56,13 +56,11 @@ class Bench:
         import django
 
         django.setup()
-        from django.core.management import call_command
         from django.db import connection
 
         from benchmarks.project import tasks
         from mainspring.compat import task_backends
 
-        call_command("migrate", verbosity=0)
         self.tasks = tasks
         self.vendor = connection.vendor if not os.environ["BENCHMARK_REDIS"] else "redis"
         self.broker = task_backends["default"].broker
@@ -353,7 +351,7 @@ def worker(bench, length, jobs, processes, *options):
     from mainspring import enqueue_many
 
     name = f"worker, jobs of {length} ms{''.join(f', {option}' for option in options)}"
-    task, arguments = (bench.tasks.nap, (length,)) if length else (bench.tasks.noop, ())
+    task, arguments = (bench.tasks.last, (length / 1000,)) if length else (bench.tasks.noop, ())
     bench.broker.prune(["succeeded"], bench.broker.now(), 10 * jobs)
     bench.sql("postgresql", "VACUUM ANALYZE mainspring_job, mainspring_finished")
     with running(processes, *options) as command:

@@ -29,7 +29,6 @@ PARTS = ("table", "history", "statements", "connections", "pooler")
 RATE = 2000  # jobs a second
 BATCH = 50
 NO_SCALE = "autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000"
-NO_INDEX = "fillfactor 70, no index by worker"
 SETTINGS = {  # of the job table, and seconds between two looks of autovacuum
     "as it comes": ("", 60),
     "fillfactor 70": ("fillfactor = 70", 60),
@@ -38,8 +37,6 @@ SETTINGS = {  # of the job table, and seconds between two looks of autovacuum
     "every 10 s, threshold 1000": (NO_SCALE, 10),
     "every 10 s, threshold 1000, fillfactor 70": (f"{NO_SCALE}, fillfactor = 70", 10),
     "no autovacuum": ("autovacuum_enabled = off", 60),
-    # Not a choice, as rescues need it: it shows why the others change so little.
-    NO_INDEX: ("fillfactor = 70", 60),
 }
 HISTORY = 50_000
 DAYS = 30
@@ -78,8 +75,6 @@ def flow(owner, name, seconds, queue):
 
     bench = Bench(owner)
     options, naptime = SETTINGS[name]
-    if name == NO_INDEX:
-        bench.sql("postgresql", "DROP INDEX IF EXISTS mainspring_job_held")
     _as_administrator(f"ALTER SYSTEM SET autovacuum_naptime = {naptime}", "SELECT pg_reload_conf()")
     if options:
         bench.sql("postgresql", f"ALTER TABLE mainspring_job SET ({options})")

@@ -1,8 +1,8 @@
 """
 Simulated workers, which follow `mainspring/worker/`: when a process claims, how much, and when it settles.
 
-Names are those of the modules that are followed: `worker.py`, `capacity.py`, `pace.py`, `outcomes.py`, `threads.py`,
-`children.py`; times are microseconds. A job keeps the interpreter for what a no-op job takes, and then waits (for a
+Names are those of the modules that are followed: `worker.py`, `capacity.py`, `looks.py`, `pace.py`, `outcomes.py`,
+`threads.py`, `children.py`; times are microseconds. A job keeps the interpreter for what a no-op job takes, and then waits (for a
 network, a program) for the rest of its length, while it keeps its thread. There are no async jobs and no errors, and
 nobody receives the signals of ends.
 """
@@ -11,9 +11,10 @@ from collections import deque
 from dataclasses import dataclass
 from functools import partial
 
+from mainspring.worker.looks import Looks
 from mainspring.worker.pace import LIMIT, Mix, Pace
 from mainspring.worker.threads import SHORT
-from mainspring.worker.worker import LOOK_AGAIN, LOOK_PAST, STUCK, TICK
+from mainspring.worker.worker import LOOK_PAST, LOOK_PAST_AFTER, STUCK, TICK
 
 from .events import Interpreter
 from .stores import Cursor
@@ -51,12 +52,10 @@ class Process:
         self._command = command
         self._on_start = on_start
         self._cursor = Cursor()
-        self._pace, self._mix = Pace(), Mix()
+        self._pace, self._mix, self._looks = Pace(), Mix(), Looks()
         # The loop.
         self._is_noticed = self._is_looking = False
         self._alarm = 0
-        self._is_woken = True
-        self._looks_at = None
         self._looks_past_at = 0.0
         self._unmet_threads = self._unmet_async = False
         self._returned = []
@@ -77,7 +76,7 @@ class Process:
             self._begin_to_look()
 
     def wake(self):
-        self._is_woken = True
+        self._looks.wake()
         self.notice()
 
     def _begin_to_look(self):
@@ -89,17 +88,18 @@ class Process:
     def _use_store(self):
         if self._returned:
             returned, self._returned = self._returned, []
-            self._settle(0, returned, self._use_store)
-        elif not (self._wants_to_look() and self._claim()):
-            self._flush()
-
-    def _flush(self):
-        now = self.events.now
-        is_due = self._outcomes >= FLUSH_JOBS or now >= self._outcomes_since + self.habits.flush_after
-        if self._outcomes and (is_due or not self.active):
+            return self._settle(0, returned, self._use_store)
+        has_reason = self._wants_to_look() or self._must_flush()
+        if has_reason and self._claim():
+            return
+        if self._must_flush():
             self._settle(self._take_outcomes(), [], self._watch_rows)
         else:
             self._watch_rows()
+
+    def _must_flush(self):
+        is_late = self.events.now >= self._outcomes_since + self.habits.flush_after
+        return self._outcomes and (self._outcomes >= FLUSH_JOBS or is_late or not self.active)
 
     def _take_outcomes(self):
         taken, self._outcomes = self._outcomes, 0
@@ -122,9 +122,9 @@ class Process:
     def _claim(self):
         """Claim if there is room, and settle on the way; return whether the store is asked."""
         now = self.events.now
-        is_woken, self._is_woken, self._looks_at = self._is_woken, False, None
+        was_woken = self._looks.begin(now / SECOND)
         is_full = self._room() <= 0
-        if is_woken and is_full:
+        if was_woken and is_full:
             self._command.busy(self)
         limit = self._limit()
         if limit <= 0 or (is_full and now < self._looks_past_at):
@@ -134,10 +134,10 @@ class Process:
         both = self.store.client["settle and claim" if ends else "claim"]
         if is_full:
             before = self.store.client_past / 2
-            arguments, then = (self._cursor, ends), partial(self._looked_past, ends, now, is_woken)
+            arguments, then = (self._cursor, ends), partial(self._looked_past, ends, now)
         else:
             before = self.store.client_vain / 2
-            arguments, then = (self._cursor, ends, limit), partial(self._claimed, ends, limit, is_woken)
+            arguments, then = (self._cursor, ends, limit), partial(self._claimed, ends, limit)
 
         def answered(jobs):
             size = (ends + len(jobs)) / 2 if ends else len(jobs)
@@ -147,15 +147,14 @@ class Process:
         self.python.run("loop", before, self.store.look_past if is_full else self.store.claim, *arguments, answered)
         return True
 
-    def _looked_past(self, ends, began, is_woken, jobs):
+    def _looked_past(self, ends, began, jobs):
         now = self.events.now
         self._look_after(ends)
-        self._looks_past_at = now + LOOK_AGAIN * SECOND + LOOK_PAST * (now - began)
+        self._looks_past_at = now + LOOK_PAST_AFTER * SECOND + LOOK_PAST * (now - began)
         self._unmet_threads, self._unmet_async = True, False
-        self._looks_at = now + LOOK_AGAIN * SECOND if is_woken else None
         self._watch_rows()
 
-    def _claimed(self, ends, limit, is_woken, jobs):
+    def _claimed(self, ends, limit, jobs):
         self._look_after(ends)
         if jobs:
             self._mix.record(len(jobs), 0)
@@ -165,12 +164,13 @@ class Process:
             self._command.found_more(self)
         else:
             self._unmet_threads = self._unmet_async = False
-            self._looks_at = self.events.now + LOOK_AGAIN * SECOND if jobs or is_woken else None
+            if jobs:
+                self._looks.found(self.events.now / SECOND)
         self._watch_rows()
 
     def _wants_to_look(self):
-        is_due = self._looks_at is not None and self.events.now >= self._looks_at
-        return self._is_woken or is_due or self._unmet_async or (self._unmet_threads and self._room() > 0)
+        is_due = self._looks.is_due(self.events.now / SECOND)
+        return is_due or self._unmet_async or (self._unmet_threads and self._room() > 0)
 
     def _room(self):
         held, wanted = len(self._waiting) + self.active, self.habits.threads + self._pace.ahead()
@@ -201,7 +201,8 @@ class Process:
         if self._is_noticed:
             return self._begin_to_look()
         now = self.events.now
-        pauses = [] if self._looks_at is None else [self._looks_at - now]
+        next_look = self._looks.next_at(now / SECOND)
+        pauses = [] if next_look is None else [next_look * SECOND - now]
         if self._outcomes:
             pauses.append(self._outcomes_since + self.habits.flush_after - now)
         if self._waiting:
