@@ -7,22 +7,20 @@ clients at once, whole workers with jobs of three lengths, and a worker that has
 
     python benchmarks/costs.py --store postgresql --rounds 3 --json benchmarks/results/costs.json
 
-`simulate.py` reads the file; `--show FILE` prints the most important of its figures as one short table.
+`simulate.py` reads the file.
 """
 
 import argparse
 import contextlib
-import json
 import multiprocessing
 import os
 import statistics
 import sys
 import tempfile
 import time
-from pathlib import Path
 
 import psutil
-from figures import Report, shown
+from figures import Report
 from meters import Meter, Spent, Turns, cpu
 from stores import NAMES, store
 
@@ -493,48 +491,13 @@ def examine(name, parts, rounds):
         yield row | {"round trips": trips.get((what, batch))}
 
 
-SHORT = {
-    "enqueue one": ("enqueue", 1),
-    "of 1,000": ("enqueue", 1000),
-    "settle and claim one": ("settle and claim", 1),
-    "of 16": ("settle and claim", 16),
-    "of 256": ("settle and claim", 256),
-    "claim in vain": ("claim in vain", None),
-}
-
-
-def show(path):
-    """Print for each store what its verbs take of the client's and the server's processors."""
-    found = {
-        (row["store"], row["what"], row["batch"]): row
-        for row in json.loads(Path(path).read_text())["rows"]
-        if row["at once"] == 1
-    }
-    print(f"| store | {' | '.join(SHORT)} | log bytes of a job | trips of a turn |\n|---|{'---:|' * (len(SHORT) + 2)}")
-    for name in NAMES:
-        if (name, "enqueue", 1) in found:
-            cells = [_both(found[name, *key]) for key in SHORT.values()]
-            many = [found[name, what, batch] for what, batch in (("enqueue", 1), ("settle and claim", 64))]
-            trips = found[name, "settle and claim", 1]["round trips"]
-            log = shown(sum(statistics.median(row["log bytes"]) for row in many))
-            print(f"| {name} | {' | '.join(cells)} | {log} | {shown(trips) if trips else '–'} |")
-
-
-def _both(row):
-    client, server = (statistics.median(row[column]) for column in ("client µs", "server µs"))
-    return f"{shown(client)} + {shown(server)}" if server else shown(client)
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--store", action="append", choices=NAMES, help="default: all")
     parser.add_argument("--part", action="append", choices=PARTS, help="default: all")
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--json", help="save the figures here")
-    parser.add_argument("--show", metavar="FILE", help="measure nothing, and print a short table of these figures")
     options = parser.parse_args()
-    if options.show:
-        return show(options.show)
     report = Report(
         "What does a job cost, on each store, and whom?",
         ["store", "what", "per", "batch", "at once", *COLUMNS, "round trips"],

@@ -2,9 +2,9 @@
 Simulated workers, which follow `mainspring/worker/`: when a process claims, how much, and when it settles.
 
 Names are those of the modules that are followed: `worker.py`, `capacity.py`, `looks.py`, `pace.py`, `outcomes.py`,
-`threads.py`, `children.py`; times are microseconds. A job keeps the interpreter for what a no-op job takes, and then waits (for a
-network, a program) for the rest of its length, while it keeps its thread. There are no async jobs and no errors, and
-nobody receives the signals of ends.
+`threads.py`, `children.py`; times are microseconds. A job keeps the interpreter for what a no-op job takes, and then
+waits (for a network, a program) for the rest of its length, while it keeps its thread. There are no async jobs and no
+errors, and nobody receives the signals of ends.
 """
 
 from collections import deque
