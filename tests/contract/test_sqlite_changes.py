@@ -18,7 +18,7 @@ pytestmark = pytest.mark.skipif(settings.DATABASE != "sqlite", reason="other dat
 @pytest.fixture(params=["told by the kernel", "told by nobody"])
 def listener(request, database_broker, monkeypatch):
     if request.param == "told by nobody":
-        monkeypatch.setattr(changes, "FileWatch", cannot_tell)
+        monkeypatch.setattr(changes, "WriteWatch", cannot_tell)
     with contextlib.closing(database_broker.listen()) as listener:
         assert listener.fileno() is None or request.param == "told by the kernel"
         quiet(listener)
@@ -132,9 +132,9 @@ def test_a_machine_that_watches_too_many_files(database_broker, monkeypatch, whe
         raise OSError(28, "No space left on device")
 
     if when == "at first":
-        monkeypatch.setattr(changes.FileWatch, "arm", refuse)
+        monkeypatch.setattr(changes.WriteWatch, "arm", refuse)
     with contextlib.closing(database_broker.listen()) as listener:
-        monkeypatch.setattr(changes.FileWatch, "arm", refuse)
+        monkeypatch.setattr(changes.WriteWatch, "arm", refuse)
         quiet(listener)
         elsewhere(database_broker, lambda: jobs.pushed(database_broker))
 

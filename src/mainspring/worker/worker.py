@@ -282,8 +282,11 @@ class Worker:
         return True
 
     def _settle_and_claim(self, limit: int, left_alone: Collection[str]) -> list[Job]:
-        """Claim, and store on the way what waits for it."""
-        # Two threads, one of which claims while the other stores outcomes, were slower by a fifth.
+        """
+        Claim, and store on the way what waits for it.
+
+        Two threads, one of which claims while the other stores outcomes, were slower by a fifth.
+        """
         self._rests_at = self._elapsed() + REST
         batch = self._outcomes.take()
         if self._outcomes:  # more than one statement carries

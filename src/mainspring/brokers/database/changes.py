@@ -4,9 +4,9 @@ import time
 from typing import Any
 
 from mainspring.brokers.database import errors
-from mainspring.brokers.database.file_watch import FileWatch
 from mainspring.brokers.database.store import NEXT_DUE, QUEUES, Connection
 from mainspring.brokers.database.tables import JOB
+from mainspring.brokers.database.write_watch import WriteWatch
 
 POLL = 0.010  # seconds between two looks where nobody tells of writes
 SELDOM = 0.25  # where the kernel does
@@ -129,12 +129,12 @@ def _files(connection: Any) -> list[str]:
     return [path for name in names if name for path in (name, f"{name}-wal")]
 
 
-def _watch(files: list[str]) -> FileWatch | None:
+def _watch(files: list[str]) -> WriteWatch | None:
     """Return a watch over these files, None where the kernel cannot tell."""
     if not files:
         return None
     try:
-        watch = FileWatch()
+        watch = WriteWatch()
     except OSError:
         return None
     try:

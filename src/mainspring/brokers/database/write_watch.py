@@ -9,7 +9,7 @@ NEXT_WRITE = 0x2 | 0x80000000  # IN_MODIFY | IN_ONESHOT
 SIZE = 4096  # bytes of events; a few come from one call of `arm`
 
 
-class FileWatch:
+class WriteWatch:
     """
     Becomes readable (`fileno`) with the first write to one of the files after a call of `arm`, and then no more.
 

@@ -1,10 +1,10 @@
-"""FileWatch: the kernel tells of the first write to a file, and of no other until it is asked again."""
+"""WriteWatch: the kernel tells of the first write to a file, and of no other until it is asked again."""
 
 import sys
 
 import pytest
 
-from mainspring.brokers.database.file_watch import FileWatch
+from mainspring.brokers.database.write_watch import WriteWatch
 from mainspring.brokers.sockets import is_readable
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="inotify is Linux's")
@@ -12,7 +12,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="inotify is Linu
 
 @pytest.fixture
 def watch():
-    watch = FileWatch()
+    watch = WriteWatch()
     yield watch
     watch.close()
 
@@ -85,4 +85,4 @@ def test_a_kernel_that_cannot_tell(monkeypatch):
     monkeypatch.setattr("ctypes.CDLL", lambda *args, **kwargs: object())
 
     with pytest.raises(OSError, match="inotify"):
-        FileWatch()
+        WriteWatch()

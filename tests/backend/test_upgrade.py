@@ -1,0 +1,40 @@
+"""What an upgrade of the tables finds: jobs that run while it happens must not be forgotten."""
+
+import pytest
+from django.conf import settings
+from django.core.management import call_command
+from django.db import connection
+
+from mainspring.backends import make_broker
+from mainspring.job import State, new_job
+from tests.contract import jobs
+
+pytestmark = pytest.mark.skipif(settings.STORE == "redis", reason="Redis has no tables")
+
+
+@pytest.fixture
+def _at_first(transactional_db):
+    """The tables as the first migration made them."""
+    call_command("migrate", "mainspring", "0001", verbosity=0)
+    yield
+    call_command("migrate", "mainspring", verbosity=0)
+
+
+@pytest.mark.usefixtures("_at_first")
+def test_jobs_that_run_are_found_when_their_worker_dies():
+    """Nobody had noted how far their worker had claimed."""
+    broker = make_broker("default", "default")
+    facts = {"task_path": "app.tasks.add", "arguments": "", "queue_name": "default", "at": broker.clock.moment()}
+    running, urgent, ready = (new_job(priority=priority, **facts) for priority in (0, 7, 0))
+    broker.push([running, urgent, ready])
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE mainspring_job SET state = 'running', token = 5, worker_id = 'w1' WHERE id IN (%s, %s)",
+            [running.id, urgent.id],
+        )
+
+    call_command("migrate", "mainspring", verbosity=0)
+
+    assert jobs.ids(broker.held_by(["w1"], 9)) == {running.id, urgent.id}
+    assert broker.strangers() == {"w1"}
+    assert {job.state for job in broker.rescue(["w1"], max_crashes=3, started=[])} == {State.READY}
