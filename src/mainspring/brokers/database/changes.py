@@ -13,9 +13,8 @@ SELDOM = 0.25  # where the kernel does
 # A write is told of before its commit can be seen, which may have to wait for the disk: look again and again, after
 # pauses that double.
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.001, 0.064
-REST = (
-    0.020  # seconds between two looks at the most, or a database that others write to all the time would keep us busy
-)
+# Between two looks at least, or a database to which others write all the time would keep us busy.
+REST = 0.020
 
 WORK = f"""
     WITH RECURSIVE queue (name) AS ({QUEUES})
