@@ -11,7 +11,7 @@ from django.db import connections, transaction
 
 from mainspring import job as machine
 from mainspring.brokers.base import Broker, Count, Listener, Pulse, Question, Turn, WorkerInfo
-from mainspring.brokers.database import errors, listings, questions, retention
+from mainspring.brokers.database import errors, listings, questions, reaches, retention
 from mainspring.brokers.database.cursor import Cursor
 from mainspring.brokers.database.mysql import MySQL
 from mainspring.brokers.database.postgresql import PostgreSQL
@@ -143,10 +143,10 @@ class DatabaseBroker(Broker):
         return moved | {job.id for job in standing if machine.is_repeat(others[job.id], job)}
 
     def held_by(self, worker_ids: Collection[str], limit: int) -> list[Job]:
-        return self._run(self._store.held_by, worker_ids, limit)
+        return self._run(reaches.held_by, self._store, worker_ids, limit)
 
     def strangers(self) -> set[str]:
-        return self._run(self._store.strangers)
+        return self._run(reaches.strangers, self._store)
 
     def promote(self, limit: int) -> int | None:
         now = self.clock.moment()

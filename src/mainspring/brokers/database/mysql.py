@@ -12,6 +12,7 @@ from django.db.backends.signals import connection_created
 
 from mainspring import job as machine
 from mainspring.brokers.base import Listener, Pulse
+from mainspring.brokers.database import reaches
 from mainspring.brokers.database.listeners import ConnectionListener, PollingListener, own_connection
 from mainspring.brokers.database.questions import unanswered
 from mainspring.brokers.database.store import Connection, Store, Wish, as_jobs, as_json, as_worker
@@ -129,7 +130,7 @@ class MySQL(Store):
         jobs = sorted(jobs, key=lambda job: job.rank or 0)[: wish.limit]
         if jobs:
             cursor.execute(take, [wish.token, wish.worker_id, wish.at, tuple(job.id for job in jobs)])
-            self.note_reach(cursor, wish.worker_id, jobs)
+            reaches.note(cursor, self, wish.worker_id, jobs)
         return [machine.claim(job, wish.worker_id, wish.token, wish.at) for job in jobs]
 
     def finish(self, cursor: Any, jobs: Sequence[Job]) -> None:
@@ -184,7 +185,7 @@ class MySQL(Store):
             for id, (beat, started_at, beat_at, facts, *_) in sorted(rows_by_id.items())
         ]
         questions = unanswered(connection, self, [row[0] for row in rows]) if is_asked else []
-        strangers = self.strangers(connection) if with_strangers else set()
+        strangers = reaches.strangers(connection, self) if with_strangers else set()
         due = None if next_due is None else int(next_due)
         return Pulse(workers, due, bool(has_alone), site, questions, bool(has_ready), strangers), int(now)
 

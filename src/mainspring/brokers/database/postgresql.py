@@ -11,9 +11,9 @@ from django.db import transaction
 
 from mainspring.brokers.base import Listener, Pulse, Question
 from mainspring.brokers.database.listeners import ConnectionListener, PollingListener, own_connection
+from mainspring.brokers.database.reaches import HELD_WITHIN
 from mainspring.brokers.database.store import (
     END,
-    HELD_WITHIN,
     QUEUES,
     Connection,
     Store,

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from django.db import DatabaseError, transaction
 
+from mainspring.brokers.database import reaches
 from mainspring.brokers.database.changes import POLL, ChangeListener, data_version
 from mainspring.brokers.database.listeners import own_connection
 from mainspring.brokers.database.store import Connection, Store, Wish, as_jobs
@@ -99,7 +100,7 @@ class SQLite(Store):
         taken = [wish.token, wish.worker_id, wish.at]
         cursor.execute(CLAIM, [*taken, *self._where(wish), wish.limit, wish.limit])
         jobs = as_jobs(cursor)
-        self.note_reach(cursor, wish.worker_id, jobs)
+        reaches.note(cursor, self, wish.worker_id, jobs)
         return jobs
 
     def _where(self, wish: Wish) -> list[str]:

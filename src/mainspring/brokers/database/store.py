@@ -12,6 +12,7 @@ from django.db import transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from mainspring.brokers.base import Listener, Pulse, WorkerInfo
+from mainspring.brokers.database import reaches
 from mainspring.brokers.database.questions import unanswered
 from mainspring.brokers.database.tables import (
     FINISHED,
@@ -21,7 +22,6 @@ from mainspring.brokers.database.tables import (
     JOB_COLUMNS,
     MUTABLE_COLUMNS,
     REACH,
-    REACH_COLUMNS,
     WORKER,
     WORKER_COLUMNS,
 )
@@ -50,13 +50,6 @@ QUEUES = (
 
 # Without a limit SQLite would also find a text, if somebody has written one there: it sorts behind all numbers.
 NEXT_DUE = f"(SELECT min(due_at) FROM {JOB} WHERE due_at < {END})"
-
-
-# What a worker holds stands among the jobs that it has reached.
-HELD_WITHIN = (
-    "job.queue_name = reach.queue_name AND job.rank >= reach.low AND job.rank < reach.high"
-    " AND job.worker_id = reach.worker_id AND job.state = 'running'"
-)
 
 
 class Span(NamedTuple):
@@ -113,12 +106,6 @@ class Store:
         self.insert = f"INSERT INTO {JOB} ({self.job_columns}) VALUES ({_marks(JOB_COLUMNS)})"
         self.insert_finished = f"INSERT INTO {FINISHED} ({self.finished_columns}) VALUES ({_marks(FINISHED_COLUMNS)})"
         self.insert_worker = f"INSERT INTO {WORKER} ({self.names(WORKER_COLUMNS)}) VALUES ({_marks(WORKER_COLUMNS)})"
-        self.reach_columns = self.names(REACH_COLUMNS)
-        self.held_within = (
-            f"FROM {JOB} {self.by_rank} WHERE worker_id = %s AND queue_name = %s AND {self.names(['rank'])} >= %s"
-            f" AND {self.names(['rank'])} < %s AND state = 'running'"
-        )
-        self.insert_reach = f"INSERT INTO {REACH} ({self.names(REACH_COLUMNS)}) VALUES ({_marks(REACH_COLUMNS)})"
         self.delete = self.delete or f"DELETE FROM {JOB} WHERE id {self.is_in}"
         changes = ", ".join(f"{self.names([name])} = %s" for name in MUTABLE_COLUMNS)
         self.update = f"UPDATE {JOB} SET {changes} WHERE id = %s"
@@ -230,40 +217,6 @@ class Store:
         found = self.standing(connection, [id])
         return found[0] if found else None
 
-    def held_by(self, connection: Connection, worker_ids: Collection[str], limit: int) -> list[Job]:
-        reached = f"SELECT {self.reach_columns} FROM {REACH} WHERE worker_id {self.is_in}"
-        held: list[Job] = []
-        with connection.cursor() as cursor:
-            cursor.execute(reached, [self.listed(worker_ids)])
-            for reach in cursor.fetchall():
-                # One by one: in a join MariaDB would walk the whole line.
-                cursor.execute(f"SELECT {self.job_columns} {self.held_within} LIMIT %s", [*reach, limit - len(held)])
-                held += as_jobs(cursor)
-                if len(held) >= limit:
-                    break
-        return held
-
-    def strangers(self, connection: Connection) -> set[str]:
-        unknown = f"SELECT {self.reach_columns} FROM {REACH} WHERE worker_id NOT IN (SELECT id FROM {WORKER})"
-        strangers = set()
-        with connection.cursor() as cursor:
-            cursor.execute(unknown)
-            for reach in cursor.fetchall():
-                cursor.execute(f"SELECT 1 {self.held_within} LIMIT 1", reach)
-                if cursor.fetchone():
-                    strangers.add(reach[0])
-        return strangers
-
-    def note_reach(self, cursor: Any, worker_id: str, jobs: Sequence[Job]) -> None:
-        """Note in the transaction of a claim where what it has taken stands."""
-        ends: dict[tuple[str, int], int] = {}
-        for job in jobs:
-            rank = job.rank or 0
-            place = job.queue_name, rank >> TIME_BITS << TIME_BITS
-            ends[place] = max(rank + 1, ends.get(place, 0))
-        rows = [(worker_id, *place, high) for place, high in sorted(ends.items())]
-        cursor.executemany(f"{self.insert_reach} {self.on_known_reach_update}", rows)
-
     def lock_idle(self, cursor: Any, ids: Collection[str]) -> list[Job]:
         """Return those of the jobs that nobody runs, locked until the transaction ends."""
         cursor.execute(
@@ -349,7 +302,7 @@ class Store:
             cursor.execute(f"SELECT {', '.join(looks)}", [listed] * sum(look.count("%s") for look in looks))
             next_due, has_alone, has_ready, site = cursor.fetchone()
             questions = unanswered(connection, self, [row[0] for row in rows]) if rows else []
-            strangers = self.strangers(connection) if with_strangers else set()
+            strangers = reaches.strangers(connection, self) if with_strangers else set()
             pulse = Pulse(workers, next_due, bool(has_alone), site, questions, bool(has_ready), strangers)
             return pulse, self.moment(connection)
 
@@ -369,14 +322,8 @@ class Store:
             return [as_worker(*row) for row in cursor.fetchall()]
 
     def leave(self, connection: Connection, worker_ids: Collection[str]) -> None:
-        listed = self.listed(worker_ids)
         with self.transaction(connection), connection.cursor() as cursor:
-            # A server may still be ending a claim of a worker that has died. Its reach is locked until then, and stays
-            # if there is a job within: whoever looks for strangers finds it.
-            cursor.execute(f"SELECT low FROM {REACH} WHERE worker_id {self.is_in} {self.for_update}", [listed])
-            cursor.fetchall()
-            held = f"SELECT 1 FROM {JOB} AS job {self.by_rank} WHERE {HELD_WITHIN.replace('reach.', f'{REACH}.')}"
-            cursor.execute(f"DELETE FROM {REACH} WHERE worker_id {self.is_in} AND NOT EXISTS ({held})", [listed])
+            reaches.forget(cursor, self, worker_ids)
             cursor.execute(f"DELETE FROM {WORKER} WHERE id {self.is_in}", [self.listed(worker_ids)])
 
     def adopt(self, connection: Connection, site: str, at: int) -> None:
