@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from mainspring.brokers.base import WorkerInfo
+from mainspring.brokers.redis.broker import PUSHED_AT_ONCE
 from mainspring.exceptions import BrokerUnavailable
 from tests.contract import jobs
 from tests.contract.test_listening import hears
@@ -59,6 +60,8 @@ def use(broker):
     broker.leave(["w1"])
     broker.workers()
     broker.check()
+    many = jobs.pushed(broker, 2 * PUSHED_AT_ONCE)
+    assert broker.delete(jobs.ids(broker.cancel(jobs.ids(many)))) == len(many)
     assert len(broker.search()) == broker.prune(["succeeded", "cancelled"], broker.clock.tick(), 10) == 2
 
 
@@ -96,6 +99,14 @@ def test_without_channels_jobs_are_stored_whole_and_workers_say_so(user, broker_
     assert broker.settle([jobs.retried(broker, first), jobs.succeeded(broker, second)]) == {first.id, second.id}
     with pytest.raises(BrokerUnavailable, match="its user may not do this"):
         broker.listen()
+    with pytest.raises(BrokerUnavailable, match="its user may not do this"):
+        broker.check()
+
+
+def test_without_transactions_a_check_says_so(user, broker_on):
+    """Not only the first enqueue of very many."""
+    broker = broker_on(user(*documented_rights(), "-multi"))
+
     with pytest.raises(BrokerUnavailable, match="its user may not do this"):
         broker.check()
 

@@ -2,8 +2,12 @@
 
 import re
 
+import pytest
+
 from mainspring.brokers.base import WorkerInfo
+from mainspring.brokers.redis.broker import PUSHED_AT_ONCE
 from mainspring.brokers.redis.keys import Keys
+from mainspring.exceptions import BrokerRefused
 from tests.contract import jobs
 
 
@@ -19,7 +23,8 @@ def test_all_keys_share_a_tag_and_are_known_before(broker, redis):
     broker.answer(broker.ask("w1", "stack", "x"), "text")
 
     found = {key.decode() for key in redis.keys("*")}
-    assert found == set(Keys.of("mainspring:default")) - {Keys.of("mainspring:default").waiters}
+    keys = Keys.of("mainspring:default")
+    assert found == set(keys) - {keys.waiters, keys.guard}
     assert {re.match(r"\{(.*)\}:", key)[1] for key in found} == {"mainspring:default"}
 
 
@@ -47,6 +52,18 @@ def test_a_deleted_job_leaves_nothing(broker, redis):
 
     assert broker.get(cancelled.id) is broker.get(later.id) is None
     assert redis.keys("*") == []
+
+
+def test_a_refused_push_of_many_leaves_a_guard_for_a_moment(broker, redis):
+    """Nothing else, and it stops no other push."""
+    (taken,) = jobs.pushed(broker)
+    guard = Keys.of("mainspring:default").guard
+    with pytest.raises(BrokerRefused):
+        broker.push([*(jobs.new(broker) for _ in range(2 * PUSHED_AT_ONCE)), taken])
+
+    assert 0 < redis.pttl(guard) <= 1000
+    others = jobs.pushed(broker, 2 * PUSHED_AT_ONCE)
+    assert jobs.ids(broker.search(limit=10_000)) == jobs.ids([taken, *others])
 
 
 def test_an_id_that_is_a_new_job_by_now_is_not_deleted(broker, monkeypatch):

@@ -5,6 +5,7 @@ import threading
 import pytest
 
 from mainspring.brokers.base import WorkerInfo
+from mainspring.brokers.redis.broker import PUSHED_AT_ONCE
 from mainspring.exceptions import BrokerUnavailable
 from mainspring.job import State
 from tests.contract import jobs
@@ -42,11 +43,12 @@ def test_what_is_stored_runs_and_is_kept(full, broker):
     assert len(broker.cancel(jobs.ids(again))) == 50
 
 
-def test_nothing_is_stored_by_half(full, broker):
-    """Of a push that is refused, neither one job nor some."""
+@pytest.mark.parametrize("number", [100, 3 * PUSHED_AT_ONCE])
+def test_nothing_is_stored_by_half(full, broker, number):
+    """Of a push that is refused, neither one job nor some; of one in several scripts neither."""
     stored = len(full)
     while True:
-        new = [jobs.new(broker, arguments='"' + "x" * 5000 + '"') for _ in range(100)]
+        new = [jobs.new(broker, arguments='"' + "x" * (500_000 // number) + '"') for _ in range(number)]
         try:
             broker.push(new)  # there may be room again: the server gives back what earlier commands took
         except BrokerUnavailable:
@@ -54,7 +56,7 @@ def test_nothing_is_stored_by_half(full, broker):
         stored += len(new)
 
     assert [count.number for count in broker.counts(0)] == [stored]
-    assert [broker.get(job.id) for job in new] == [None] * 100
+    assert [broker.get(job.id) for job in new] == [None] * number
 
 
 def test_room_is_made_by_pruning(full, broker):

@@ -4,13 +4,14 @@ import math
 import socket
 import threading
 import weakref
+from collections.abc import Sequence
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from redis import Redis, RedisCluster
 from redis.backoff import NoBackoff
 from redis.connection import parse_url
-from redis.exceptions import NoPermissionError, NoScriptError, ReadOnlyError, ResponseError
+from redis.exceptions import MovedError, NoPermissionError, NoScriptError, ReadOnlyError, ResponseError
 from redis.retry import Retry
 
 from mainspring import forks
@@ -60,6 +61,19 @@ class Client:
                 return redis.evalsha(script.digest, *arguments)
             except NoScriptError:
                 return redis.eval(script.source.decode(), *arguments)
+
+    def run_together(self, calls: Sequence[tuple[Script, Sequence[Any]]]) -> list[Any]:
+        """Return what scripts return that run one behind the other as one transaction, nobody else between them."""
+        with translated(self.place):
+            transaction = self._server().pipeline(transaction=True)
+            for script, values in calls:
+                # By its text: one that the server has forgotten would fail after others have run.
+                transaction.eval(script.source.decode(), len(self.keys), *self.keys, *values)
+            try:
+                return list(transaction.execute())
+            except MovedError:
+                self.close()  # by now another server of the Cluster holds the keys; the next call asks which
+                raise
 
     def command(self, *words: Any) -> Any:
         """Return what one command returns."""

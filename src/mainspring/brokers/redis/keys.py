@@ -22,6 +22,7 @@ class Keys(NamedTuple):
     questions: str
     answers: str
     site: str
+    guard: str
 
     @classmethod
     def of(cls, prefix: str) -> "Keys":

@@ -4,7 +4,7 @@
 -- Redis before 7 would replay whole scripts on replicas, and refuse to write after it has read a set.
 if redis.replicate_commands then redis.replicate_commands() end
 
-local JOBS, CLAIMS, READY, ALONE, DEFERRED, ENDED, BY_ID, WAITERS, WORKERS, QUESTIONS, ANSWERS, SITE = unpack(KEYS)
+local JOBS, CLAIMS, READY, ALONE, DEFERRED, ENDED, BY_ID, WAITERS, WORKERS, QUESTIONS, ANSWERS, SITE, GUARD = unpack(KEYS)
 local FIRST_ALONE = '2000000000000000'  -- the place of jobs that crashed before, from here on
 local SLICE = 4000  -- values that one call can take; Lua's stack ends at about 8000
 

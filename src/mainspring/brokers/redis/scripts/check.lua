@@ -2,4 +2,5 @@
 for _, key in ipairs({JOBS, CLAIMS, WAITERS, WORKERS, QUESTIONS, ANSWERS}) do redis.call('HDEL', key, '') end
 for _, key in ipairs({READY, ALONE, DEFERRED, ENDED, BY_ID}) do redis.call('ZREM', key, '') end
 redis.call('GET', SITE)
+redis.call('GET', GUARD)
 redis.call('PUBLISH', ARGV[1], '')
