@@ -32,13 +32,18 @@ LONGEST_WAIT = 86_400  # seconds; who waits longer is told up to BACKSTOP second
 
 
 class Look(NamedTuple):
-    """Where and when a claim looks: at the moment `at`, for which the clock's `elapsed` gave `began`."""
+    """
+    Where and when a claim looks: at the moment `at`, for which the clock's `elapsed` gave `began`.
+
+    `generation` is that of the cursor that said so.
+    """
 
     queues: list[str]
     spans: Sequence[Span]
     at: int
     began: float
     alone: bool
+    generation: int
 
 
 class DatabaseBroker(Broker):
@@ -64,8 +69,8 @@ class DatabaseBroker(Broker):
         if not jobs:
             return
         self._run(self._store.push_once if once else self._store.push, jobs)
-        self._cursor.line_up(jobs)
         now = self.clock.moment()
+        self._cursor.line_up(jobs, now)
         if any(is_soon(job, now) for job in jobs):
             self.wake()
 
@@ -116,8 +121,9 @@ class DatabaseBroker(Broker):
         names = list(dict.fromkeys(self._run(self._store.queue_names) if queues is None else queues))
         at, began = self.clock.moment(), self.clock.elapsed()
         if alone:
-            return Look(names, [Span(queue, ALONE, END) for queue in names], at, began, alone)
-        return Look(names, self._cursor.spans(names, skip_tasks, began), at, began, alone)
+            return Look(names, [Span(queue, ALONE, END) for queue in names], at, began, alone, 0)
+        spans, generation = self._cursor.spans(names, skip_tasks, began)
+        return Look(names, spans, at, began, alone, generation)
 
     def _learnt(self, look: Look, wish: Wish, claimed: list[Job]) -> list[Job]:
         """Have the cursor learn from what a look has shown, and return the jobs in order."""
@@ -128,13 +134,13 @@ class DatabaseBroker(Broker):
         if len(look.spans) == len(look.queues) and not any(span.low for span in look.spans):
             self._cursor.looked(look.began, self.clock.elapsed())
             bands |= set(self._run(self._store.bands, look.queues) if wish.skip_tasks else ())
-        self._cursor.learn(look.queues, bands, jobs, wish.limit, look.at)
+        self._cursor.learn(look.queues, bands, jobs, wish.limit, look.at, look.generation)
         return jobs
 
     def _settled(self, jobs: Sequence[Job], moved: set[str]) -> set[str]:
         """Return which outcomes are accepted, when those of `moved` have been written just now."""
         if ready := [job for job in jobs if job.state == State.READY and job.id in moved]:
-            self._cursor.line_up(ready)
+            self._cursor.line_up(ready, self.clock.moment())
             self.wake()
         others = {job.id: job for job in jobs if job.id not in moved}
         if not others:

@@ -1,6 +1,7 @@
 """Where a claim need not look: the heads of lines in which, a moment ago, there was nothing to take."""
 
 import math
+import threading
 from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from mainspring.brokers.database.store import WHOLE, Span
@@ -23,51 +24,75 @@ class Cursor:
     """
     Remembers for one process where the next claim may begin, in each priority of each queue.
 
-    Each change replaces the dict whole, so that threads need no lock: what one overwrites is learnt anew.
+    For any number of threads. `generation` grows with all that makes an earlier look worthless.
     """
 
     def __init__(self) -> None:
+        self.generation = 0
+        self._changing = threading.Lock()
         self._starts: dict[tuple[str, int], int] = {}
         self._skipped: frozenset[str] = frozenset()
         self._whole_at = -math.inf
 
-    def spans(self, queues: Iterable[str], skip_tasks: Collection[str], now: float) -> list[Span]:
-        """Return where to look; `now` are seconds that only grow."""
+    def spans(self, queues: Iterable[str], skip_tasks: Collection[str], now: float) -> tuple[list[Span], int]:
+        """Return where to look, and the generation that says so; `now` are seconds that only grow."""
         skipped = frozenset(skip_tasks)
         if now >= self._whole_at or skipped != self._skipped:
             self._skipped = skipped
             self.forget()
-        return [span for queue in queues for span in self._spans_of(queue)]
+        generation = self.generation  # before the look at what it stands for: somebody may forget meanwhile
+        return [span for queue in queues for span in self._spans_of(queue)], generation
 
     def looked(self, began: float, ended: float) -> None:
         """Take note that it took from `began` to `ended` to look at everything."""
         self._whole_at = ended + min(LONGEST, PAUSE * (ended - began))
 
     def learn(
-        self, queues: Collection[str], bands: Iterable[tuple[str, int]], jobs: Sequence[Job], limit: int, at: int
+        self,
+        queues: Collection[str],
+        bands: Iterable[tuple[str, int]],
+        jobs: Sequence[Job],
+        limit: int,
+        at: int,
+        generation: int,
     ) -> None:
         """
         Remember what a claim has shown: it began at the moment `at` and took `jobs` of `limit` that it wanted.
 
         Nothing else could be taken from `queues` up to its last job or, when it found fewer than it wanted, anywhere.
-        `bands` are queues and priorities to remember this for, besides those that are known already.
+        `bands` are queues and priorities to remember this for, besides those that are known already. `generation` is
+        what it was before the claim.
         """
         end = WHOLE if len(jobs) < limit else max(job.rank or 0 for job in jobs)
+        with self._changing:
+            if generation == self.generation:
+                self._starts = self._moved_on(queues, bands, end, at)
+
+    def _moved_on(
+        self, queues: Collection[str], bands: Iterable[tuple[str, int]], end: int, at: int
+    ) -> dict[tuple[str, int], int]:
         starts = dict(self._starts)
         for queue, priority in {*starts, *bands}:
             if queue in queues and rank_of(priority, 0) <= end:
                 start = min(rank_of(priority, at - MARGIN), end)
                 starts[queue, priority] = max(start, starts.get((queue, priority), 0))
-        self._starts = starts
+        return starts
 
-    def line_up(self, jobs: Iterable[Job]) -> None:
-        """Take note of jobs that this process has put in line, perhaps at an early place."""
-        if any((job.rank or WHOLE) < self._starts.get((job.queue_name, job.priority), 0) for job in jobs):
+    def line_up(self, jobs: Iterable[Job], at: int) -> None:
+        """Take note of jobs that this process has put in line just now, perhaps at an early place."""
+        early = [job for job in jobs if job.rank is not None and job.rank < rank_of(job.priority, at - MARGIN)]
+        if not early:
+            return
+        with self._changing:
+            self.generation += 1  # who looks just now may miss them, and must not have others miss them too
+        if any((job.rank or 0) < self._starts.get((job.queue_name, job.priority), 0) for job in early):
             self.forget()
 
     def forget(self) -> None:
         """Look at everything next time; the priorities stay known."""
-        self._starts = dict.fromkeys(self._starts, 0)
+        with self._changing:
+            self.generation += 1
+            self._starts = dict.fromkeys(self._starts, 0)
 
     def _spans_of(self, queue_name: str) -> Iterator[Span]:
         """Yield the stretches of this queue's line that may hold something."""
