@@ -141,3 +141,11 @@ def test_new_jobs_do_not_keep_a_look_from_teaching(cursor):
     cursor.learn(["default"], [("default", 0)], [], 1, NOW, generation)
 
     assert spans(cursor) != [Span("default")]
+
+
+def test_knows_a_job_that_is_behind_the_clock(cursor):
+    """The clock can have been set back since the last look."""
+    cursor.learn(["default"], [("default", 0)], [], 1, NOW + 100 * SECOND, cursor.generation)
+    cursor.line_up([job(0)], NOW)
+
+    assert spans(cursor) == [Span("default")]

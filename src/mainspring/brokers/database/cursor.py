@@ -80,13 +80,12 @@ class Cursor:
 
     def line_up(self, jobs: Iterable[Job], at: int) -> None:
         """Take note of jobs that this process has put in line just now, perhaps at an early place."""
-        early = [job for job in jobs if job.rank is not None and job.rank < rank_of(job.priority, at - MARGIN)]
-        if not early:
-            return
-        with self._changing:
-            self.generation += 1  # who looks just now may miss them, and must not have others miss them too
-        if any((job.rank or 0) < self._starts.get((job.queue_name, job.priority), 0) for job in early):
+        placed = [(job.queue_name, job.priority, job.rank) for job in jobs if job.rank is not None]
+        if any(rank < self._starts.get((queue, priority), 0) for queue, priority, rank in placed):
             self.forget()
+        elif any(rank < rank_of(priority, at - MARGIN) for _, priority, rank in placed):
+            with self._changing:
+                self.generation += 1  # a look under way may miss them, and must not have others miss them too
 
     def forget(self) -> None:
         """Look at everything next time; the priorities stay known."""
