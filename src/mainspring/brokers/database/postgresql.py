@@ -5,12 +5,14 @@ import secrets
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
+from operator import attrgetter
 from typing import Any, TypeVar
 
 from django.db import transaction
 
 from mainspring.brokers.base import Listener, Pulse, Question
 from mainspring.brokers.database.listeners import ConnectionListener, PollingListener, own_connection
+from mainspring.brokers.database.prepared import Prepared, go_to_last_result
 from mainspring.brokers.database.reaches import HELD_WITHIN
 from mainspring.brokers.database.store import (
     END,
@@ -55,10 +57,10 @@ ENDS_CHANNEL = "mainspring_ends"
 # MATERIALIZED keeps it from running what locks once per row of the update.
 PICKED = f"""
     picked AS MATERIALIZED (
-        SELECT first.id
+        SELECT first.ctid AS place
         FROM unnest(%s::text[], %s::bigint[], %s::bigint[]) AS span (queue_name, low, high)
         CROSS JOIN LATERAL (
-            SELECT id, rank FROM {JOB}
+            SELECT ctid, rank FROM {JOB}
             WHERE queue_name = span.queue_name AND rank >= span.low AND rank < span.high
                 AND state = 'ready' AND task_path <> ALL(%s)
             ORDER BY rank LIMIT %s
@@ -69,7 +71,7 @@ PICKED = f"""
 """
 TAKE = f"""
     UPDATE {JOB} AS job SET state = 'running', token = %s, worker_id = %s, last_attempted_at = %s
-    FROM picked WHERE job.id = picked.id
+    FROM picked WHERE job.ctid = picked.place
     RETURNING {", ".join(f"job.{name}" for name in JOB_COLUMNS)}
 """
 REACHED = f"""
@@ -88,6 +90,20 @@ def _rows(columns: Sequence[str]) -> str:
     return f"json_to_recordset(%s) AS outcome ({types})"
 
 
+def _columns(columns: Sequence[str]) -> str:
+    """
+    Return the same of rows given as one array for each column, see `_as_arrays`.
+
+    For many rows this takes a quarter less time, here and there; for one it takes more.
+    """
+    arrays = ", ".join(f"%s::{kind}" for kind in _types(columns))
+    return f"unnest({arrays}) AS outcome ({', '.join(columns)})"
+
+
+def _types(columns: Sequence[str]) -> list[str]:
+    return [f"{'text' if name in TEXT_COLUMNS else 'bigint'}[]" for name in columns]
+
+
 INSERT = f"INSERT INTO {JOB} ({', '.join(JOB_COLUMNS)}) SELECT * FROM {_rows(JOB_COLUMNS)}"
 
 OUTCOME_COLUMNS = ("id", "token", *MUTABLE_COLUMNS)
@@ -98,12 +114,16 @@ END_COLUMNS = tuple(name for name in OUTCOME_COLUMNS if name not in ("rank", "du
 HELD = "job.id = outcome.id AND job.token = outcome.token AND job.state = (SELECT 'running')"
 ENDED = f"""
     gone AS (
-        DELETE FROM {JOB} AS job USING {_rows(END_COLUMNS)} WHERE {HELD}
+        DELETE FROM {JOB} AS job USING {_columns(END_COLUMNS)} WHERE {HELD}
         RETURNING {", ".join(f"{'outcome' if name in END_COLUMNS else 'job'}.{name}" for name in FINISHED_COLUMNS)}
     )
     , ended AS (INSERT INTO {FINISHED} ({", ".join(FINISHED_COLUMNS)}) SELECT * FROM gone RETURNING id)
 """
-ANNOUNCED = f"(SELECT pg_notify('{ENDS_CHANNEL}', ended.id)::text FROM {WAITER} WHERE job_id = ended.id LIMIT 1)"
+# The first question is asked once, and nearly always enough: to look for those who wait for each job takes 2 µs.
+ANNOUNCED = f"""
+    CASE WHEN (SELECT true FROM {WAITER} LIMIT 1)
+    THEN (SELECT pg_notify('{ENDS_CHANNEL}', ended.id)::text FROM {WAITER} WHERE job_id = ended.id LIMIT 1) END
+"""
 FINISH = f"WITH {ENDED} SELECT id, {ANNOUNCED} FROM ended"
 # Claimed jobs, and of ended ones the id, with NULL for everything else but the announcement.
 STATE = JOB_COLUMNS.index("state")
@@ -113,6 +133,10 @@ FINISH_AND_CLAIM = f"""
     UNION ALL
     SELECT id, {", ".join("NULL" if name != "result" else ANNOUNCED for name in JOB_COLUMNS[1:])} FROM ended
 """
+WISH_TYPES = ("text[]", "bigint[]", "bigint[]", "text[]", "bigint", "bigint", "bigint", "text", "bigint")
+PREPARED_CLAIM = Prepared(CLAIM, WISH_TYPES)
+PREPARED_FINISH = Prepared(FINISH, _types(END_COLUMNS))
+PREPARED_FINISH_AND_CLAIM = Prepared(FINISH_AND_CLAIM, (*_types(END_COLUMNS), *WISH_TYPES))
 PUT_BACK = f"""
     UPDATE {JOB} AS job SET {", ".join(f"{name} = outcome.{name}" for name in MUTABLE_COLUMNS)}
     FROM {_rows(OUTCOME_COLUMNS)} WHERE {HELD} RETURNING job.id
@@ -220,7 +244,7 @@ class PostgreSQL(Store):
             return self.take(cursor, wish)
 
     def take(self, cursor: Any, wish: Wish) -> list[Job]:
-        cursor.execute(CLAIM, _wished(wish))
+        PREPARED_CLAIM.execute(cursor, _wished(wish))
         return as_jobs(cursor)
 
     def announce(self, cursor: Any, ids: Collection[str]) -> None:
@@ -256,7 +280,7 @@ class PostgreSQL(Store):
         if connection.in_atomic_block or not all(job.state in ENDS for job in jobs):
             return super().settle_and_claim(connection, jobs, wish)
         with connection.cursor() as cursor:
-            cursor.execute(FINISH_AND_CLAIM, [as_json(jobs, END_COLUMNS), *_wished(wish)])
+            PREPARED_FINISH_AND_CLAIM.execute(cursor, [*_as_arrays(jobs, END_COLUMNS), *_wished(wish)])
             rows = cursor.fetchall()
         claimed = [Job._make(row) for row in rows if row[STATE] is not None]
         return {row[0] for row in rows if row[STATE] is None}, claimed
@@ -266,7 +290,14 @@ class PostgreSQL(Store):
             return super().move(cursor, jobs)
         ended = [job for job in jobs if job.state in ENDS]
         back = [job for job in jobs if job.state in LIVE]
-        return _moved(cursor, FINISH, ended, END_COLUMNS) | _moved(cursor, PUT_BACK, back, OUTCOME_COLUMNS)
+        moved: set[str] = set()
+        if ended:
+            PREPARED_FINISH.execute(cursor, _as_arrays(ended, END_COLUMNS))
+            moved |= _ids(cursor)
+        if back:
+            cursor.execute(PUT_BACK, [as_json(back, OUTCOME_COLUMNS)])
+            moved |= _ids(cursor)
+        return moved
 
     def beat(
         self,
@@ -294,9 +325,7 @@ class PostgreSQL(Store):
             return
         # Several statements in one message are one transaction.
         cursor.execute(f"{self._own_settings()}; {statement}", parameters)
-        if hasattr(cursor.db.connection, "pgconn"):  # psycopg2 keeps only the last result
-            while cursor.nextset():
-                pass
+        go_to_last_result(cursor)
 
 
 class NotifyListener(ConnectionListener):
@@ -364,11 +393,22 @@ def _notifications(own: Connection) -> list[str]:
         return [notify.extra.decode() for notify in iter(raw.pgconn.notifies, None)]
 
 
-def _moved(cursor: Any, statement: str, jobs: Sequence[Job], columns: Sequence[str]) -> set[str]:
-    if not jobs:
-        return set()
-    cursor.execute(statement, [as_json(jobs, columns)])
+def _ids(cursor: Any) -> set[str]:
     return {id for id, *_ in cursor.fetchall()}
+
+
+def _as_arrays(jobs: Sequence[Job], columns: Sequence[str]) -> list[str]:
+    """Return each of these columns of the jobs as PostgreSQL writes an array; the driver would take twice the time."""
+    by_column = zip(*map(attrgetter(*columns), jobs), strict=True)
+    writers = [_text if name in TEXT_COLUMNS else str for name in columns]
+    return [
+        "{" + ",".join(["NULL" if value is None else write(value) for value in values]) + "}"
+        for write, values in zip(writers, by_column, strict=True)
+    ]
+
+
+def _text(value: str) -> str:
+    return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def _are_alike(jobs: Sequence[Job]) -> bool:

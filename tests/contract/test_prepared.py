@@ -1,0 +1,157 @@
+"""PostgreSQL's prepared statements: made once for a connection, given up where a session does not keep them."""
+
+import re
+
+import pytest
+from django.conf import settings
+from django.db import connection, transaction
+
+from mainspring.brokers.database import postgresql
+from mainspring.exceptions import BrokerRefused
+from mainspring.job import State
+from tests.contract import jobs
+
+pytestmark = pytest.mark.skipif(settings.STORE != "postgresql", reason="other stores have no prepared statements")
+STATEMENTS = [postgresql.PREPARED_CLAIM, postgresql.PREPARED_FINISH, postgresql.PREPARED_FINISH_AND_CLAIM]
+
+
+@pytest.fixture
+def broker(database_broker):
+    return database_broker
+
+
+@pytest.fixture(autouse=True)
+def fresh(tables, monkeypatch):
+    """A new connection, and nothing given up before."""
+    for statement in STATEMENTS:
+        monkeypatch.setattr(statement, "_given_up", set())
+    connection.close()
+    yield
+    connection.close()
+
+
+@pytest.fixture
+def sent():
+    """What this thread sends to the database."""
+    sent = []
+
+    def record(execute, sql, params, many, context):
+        sent.append(sql)
+        return execute(sql, params, many, context)
+
+    with connection.execute_wrapper(record):
+        yield sent
+
+
+def work(broker, number=3):
+    """Claim, settle and claim, and settle jobs: each of the prepared statements once."""
+    jobs.pushed(broker, 2 * number)
+    first = broker.claim("w1", None, number)
+    turn = broker.settle_and_claim([jobs.succeeded(broker, job) for job in first], "w1", None, number)
+    assert turn.accepted == jobs.ids(first)
+    assert broker.settle([jobs.succeeded(broker, job) for job in turn.claimed]) == jobs.ids(turn.claimed)
+    assert len(first) == len(turn.claimed) == number
+
+
+def kinds(sent):
+    """How often each of the statements was prepared, executed and sent as it is."""
+    plain = [statement._statement for statement in STATEMENTS]
+    return (
+        sum("PREPARE " in sql for sql in sent),
+        sum("EXECUTE " in sql for sql in sent),
+        sum(sql in plain for sql in sent),
+    )
+
+
+def test_each_is_prepared_once_for_a_connection(broker, sent):
+    work(broker)
+    work(broker)
+    assert kinds(sent) == (3, 6, 0)
+
+    connection.close()
+    work(broker)
+    assert kinds(sent) == (6, 9, 0)
+
+
+def test_inside_a_transaction_it_is_sent_as_it_is(broker, sent):
+    """An error would end the transaction, and its settings would stay until its end."""
+    with transaction.atomic():
+        jobs.claimed(broker)
+
+    assert kinds(sent) == (0, 0, 1)
+
+
+def test_a_session_that_forgets_is_met_once(broker, sent):
+    """As when a pooler chooses another one for each transaction."""
+    work(broker)
+    with connection.cursor() as cursor:
+        cursor.execute("DEALLOCATE ALL")
+    work(broker)
+    assert kinds(sent) == (3, 6, 3)
+
+    work(broker)
+    assert kinds(sent) == (3, 6, 6)
+
+
+def test_a_session_in_which_somebody_else_has_prepared_it(broker, sent):
+    """By the same name they mean the same statement."""
+    work(broker)
+    for statement in STATEMENTS:
+        statement._known_to.clear()
+    work(broker)
+
+    assert kinds(sent) == (6, 9, 0)
+
+
+def test_a_value_that_is_refused_at_the_first_time(broker, sent):
+    """The statement is prepared then, though the transaction was none."""
+    (job,) = jobs.claimed(broker)
+    with pytest.raises(BrokerRefused):
+        broker.settle([jobs.succeeded(broker, job, result='"\0"')])
+    work(broker)
+
+    assert kinds(sent)[2] == 0
+    assert broker.get(job.id).state == State.RUNNING
+
+
+def test_a_table_that_is_changed(broker, sent):
+    """By a migration, under a worker that goes on."""
+    work(broker)
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE mainspring_job ALTER COLUMN task_path TYPE text")
+    try:
+        work(broker)
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute("ALTER TABLE mainspring_job ALTER COLUMN task_path TYPE varchar(255)")
+
+
+@pytest.mark.parametrize("statement", STATEMENTS)
+def test_a_plan_that_is_made_while_tables_are_empty_fits_large_ones(broker, statement):
+    """Each part of it walks along an index, from the place that it is told."""
+    with connection.cursor() as cursor:
+        cursor.execute("TRUNCATE mainspring_job, mainspring_finished, mainspring_waiter")
+        cursor.execute("ANALYZE mainspring_job, mainspring_finished, mainspring_waiter")
+    jobs.pushed(broker, 2)
+    work(broker, 1)
+    jobs.pushed(broker, 2000)
+
+    execute = statement._execute.rsplit("; ", 1)[1]
+    types = re.search(r"\((.*?)\) AS", statement._prepare)[1].split(", ")
+    parameters = ["{}" if kind.endswith("[]") else "1" for kind in types]
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("SET LOCAL plan_cache_mode = force_generic_plan")
+        cursor.execute(f"EXPLAIN {execute}", parameters)
+        plan = "\n".join(line for (line,) in cursor.fetchall())
+
+    assert "Index Scan using mainspring_job_" in plan
+    for slow in ("Seq Scan", "Bitmap", "Hash Join", "Merge Join"):
+        assert slow not in plan
+
+
+def test_the_driver_can_bind_on_the_server(broker, sent, monkeypatch):
+    """Then nothing can be executed by name, and psycopg prepares as it likes."""
+    monkeypatch.setitem(connection.settings_dict["OPTIONS"], "server_side_binding", True)
+    work(broker)
+
+    assert kinds(sent) == (0, 0, 3)
