@@ -133,3 +133,11 @@ def test_after_a_failover_the_address_is_asked_again(own_server, broker_on):
         (job,) = jobs.pushed(broker)
         assert broker.get(job.id) == job
         broker.close()
+
+
+def test_without_hiredis_the_client_writes_commands_itself(broker, monkeypatch):
+    """The extra brings it, but it is only faster."""
+    monkeypatch.setattr("mainspring.brokers.redis.client.pack_command", None)
+    (job,) = jobs.claimed(broker)
+
+    assert broker.settle([jobs.succeeded(broker, job)]) == {job.id}

@@ -14,6 +14,11 @@ from redis.connection import parse_url
 from redis.exceptions import MovedError, NoPermissionError, NoScriptError, ReadOnlyError, ResponseError
 from redis.retry import Retry
 
+try:
+    from hiredis import pack_command
+except ImportError:
+    pack_command = None  # type: ignore[assignment]
+
 from mainspring import forks
 from mainspring.brokers.redis.connections import Connections
 from mainspring.brokers.redis.errors import translated
@@ -157,11 +162,18 @@ def _run(connections: Connections, script: Script, arguments: tuple[Any, ...]) -
 
 def _answer(connection: Any, script: Script, arguments: tuple[Any, ...]) -> Any:
     try:
-        connection.send_command("EVALSHA", script.digest, *arguments)
+        _send(connection, "EVALSHA", script.digest, *arguments)
         return connection.read_response()
     except NoScriptError:
-        connection.send_command("EVAL", script.source, *arguments)
+        _send(connection, "EVAL", script.source, *arguments)
         return connection.read_response()
+
+
+def _send(connection: Any, *words: Any) -> None:
+    if pack_command is None:
+        connection.send_command(*words)
+    else:
+        connection.send_packed_command([pack_command(words)])  # redis-py does the same in four times the time
 
 
 def _connect(url: str, settings: dict[str, Any]) -> Redis | RedisCluster:
