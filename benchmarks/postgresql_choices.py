@@ -39,10 +39,10 @@ SETTINGS = {  # of the job table, and seconds between two looks of autovacuum
 }
 HISTORY = 50_000
 DAYS = 30
-BINDING = {
-    "as Django does": {},
-    "server_side_binding": {"server_side_binding": True},
-    "server_side_binding, prepare_threshold 1": {"server_side_binding": True, "prepare_threshold": 1},
+WAYS = {  # of sending statements: options of the connection, and whether the server may keep them
+    "kept for each connection": ({}, True),
+    "sent as they are": ({}, False),
+    "server_side_binding, prepare_threshold 1": ({"server_side_binding": True, "prepare_threshold": 1}, True),
 }
 
 
@@ -206,13 +206,17 @@ HISTORIES = ["history", "what", "server µs", "wall µs", "log bytes", "MB befor
 def statements(report, options):
     with store("postgresql"):
         database = json.loads(os.environ["BENCHMARK_DATABASE"])
-        for name, found in BINDING.items():
+        for name, (found, may_keep) in WAYS.items():
             os.environ["BENCHMARK_DATABASE"] = json.dumps(database | {"OPTIONS": found})
-            report.add({"statements": name} | in_process(speak, os.getpid()))
+            report.add({"statements": name} | in_process(speak, os.getpid(), may_keep))
 
 
-def speak(owner, queue):
+def speak(owner, may_keep, queue):
+    from mainspring.brokers.database.prepared import send_as_they_are
+
     bench = Bench(owner)
+    if not may_keep:
+        send_as_they_are("default")
     found = {}
     bench.sql("postgresql", "ALTER TABLE mainspring_job SET (autovacuum_enabled = off)")
     for batch, calls in ((1, 300), (64, 30)):

@@ -21,6 +21,13 @@ PLANNED = "; ".join(
 # a pooler chooses one for each transaction; and a plan that no longer fits the tables.
 NOT_THERE, THERE_ALREADY, NO_LONGER_FITS = "26000", "42P05", "0A000"
 
+_given_up: set[str] = set()  # the aliases of databases whose sessions do not keep what is prepared
+
+
+def send_as_they_are(alias: str) -> None:
+    """Prepare nothing more in this database, as long as this process lives."""
+    _given_up.add(alias)
+
 
 class Prepared:
     """
@@ -40,7 +47,6 @@ class Prepared:
         self._prepare = f"PREPARE {name} ({', '.join(types)}) AS {text}"
         self._execute = f"{PLANNED}; EXECUTE {name} ({', '.join(['%s'] * len(types))})"
         self._known_to: WeakSet[Any] = WeakSet()  # the driver's connections
-        self._given_up: set[str] = set()  # the aliases of databases
 
     def execute(self, cursor: Any, parameters: Sequence[Any]) -> None:
         """Execute it, prepared if that is possible."""
@@ -48,7 +54,7 @@ class Prepared:
             cursor.execute(self._statement, parameters)
 
     def _can_be_kept(self, connection: Any) -> bool:
-        if connection.alias in self._given_up or connection.settings_dict["OPTIONS"].get("server_side_binding"):
+        if connection.alias in _given_up or connection.settings_dict["OPTIONS"].get("server_side_binding"):
             return False
         return not in_transaction(connection)
 
@@ -63,7 +69,7 @@ class Prepared:
                     self._known_to.add(cursor.db.connection)
                     return self._was_executed(cursor, parameters)
                 case state if state in (NOT_THERE, THERE_ALREADY, NO_LONGER_FITS):
-                    self._given_up.add(cursor.db.alias)
+                    send_as_they_are(cursor.db.alias)
                     return False
             raise
         self._known_to.add(cursor.db.connection)
