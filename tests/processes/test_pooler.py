@@ -12,6 +12,7 @@ from django.conf import settings
 from django.db import connection, transaction
 
 import mainspring
+from mainspring.brokers.database import prepared
 from mainspring.clock import SECOND
 from mainspring.compat import TaskResultDoesNotExist
 from mainspring.models import Finished
@@ -21,6 +22,7 @@ from tests.app.models import Note
 from tests.processes.conftest import end_of, wait_until
 
 BY_ASKING = 2.0  # seconds; a worker asks every half a second, and a beat would be up to 5 s late
+psycopg = pytest.importorskip("psycopg")
 pytestmark = pytest.mark.skipif(settings.DATABASE != "postgresql", reason="pgbouncer speaks to PostgreSQL only")
 
 
@@ -138,6 +140,20 @@ def connections_of(pgbouncer):
     query = "SELECT count(*) FROM pg_stat_activity WHERE datname = %s AND usename = 'mainspring'"
     with server:
         return server.execute(query, [name]).fetchone()[0]
+
+
+def test_statements_are_sent_as_they_are_after_the_first_strange_session(broker, monkeypatch, pgbouncer):
+    """The job is claimed all the same; what was prepared elsewhere harms nobody."""
+    monkeypatch.setattr(prepared, "_given_up", set())
+    mainspring.enqueue_many(tasks.noop, [()] * 3)
+    assert len(broker.claim("w1", None, 1)) == 1
+
+    name = connection.settings_dict["NAME"]
+    with psycopg.connect(host="127.0.0.1", port=pgbouncer.port, user="mainspring", dbname=name) as other:
+        other.execute("SELECT 1")  # and so a transaction, for which the pooler gives away the session used last
+        assert len(broker.claim("w1", None, 1)) == 1
+        assert prepared._given_up == {"default"}
+    assert len(broker.claim("w1", None, 1)) == 1
 
 
 def test_a_clean_stop(start_worker, broker):

@@ -103,12 +103,16 @@ def test_without_channels_jobs_are_stored_whole_and_workers_say_so(user, broker_
         broker.check()
 
 
-def test_without_transactions_a_check_says_so(user, broker_on):
-    """Not only the first enqueue of very many."""
-    broker = broker_on(user(*documented_rights(), "-multi"))
+@pytest.mark.parametrize("right", ["multi", "exec"])
+def test_without_transactions_nothing_of_a_push_of_many_is_stored(user, broker_on, right):
+    """A check says so, not only the first enqueue of very many."""
+    broker = broker_on(user(*documented_rights(), f"-{right}"))
 
     with pytest.raises(BrokerUnavailable, match="its user may not do this"):
         broker.check()
+    with pytest.raises(BrokerUnavailable, match="its user may not do this"):
+        jobs.pushed(broker, 2 * PUSHED_AT_ONCE)
+    assert broker.search() == []
 
 
 @pytest.mark.parametrize("credentials", ["shop:wrong@", "nobody:geheim@"])

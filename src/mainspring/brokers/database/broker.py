@@ -137,7 +137,7 @@ class DatabaseBroker(Broker):
         self._cursor.learn(look.queues, bands, jobs, wish.limit, look.at, look.generation)
         return jobs
 
-    def _settled(self, jobs: Sequence[Job], moved: set[str]) -> set[str]:
+    def _settled(self, jobs: Sequence[Job], moved: set[str], *, is_last: bool = False) -> set[str]:
         """Return which outcomes are accepted, when those of `moved` have been written just now."""
         if ready := [job for job in jobs if job.state == State.READY and job.id in moved]:
             self._cursor.line_up(ready, self.clock.moment())
@@ -145,8 +145,13 @@ class DatabaseBroker(Broker):
         others = {job.id: job for job in jobs if job.id not in moved}
         if not others:
             return moved
-        standing = self._run(self._store.standing, list(others))
-        return moved | {job.id for job in standing if machine.is_repeat(others[job.id], job)}
+        standing = {job.id: job for job in self._run(self._store.standing, list(others))}
+        accepted = moved | {id for id, job in standing.items() if machine.is_repeat(others[id], job)}
+        missed = [others[id] for id, job in standing.items() if _is_claim_of(job, others[id])]
+        if missed and not is_last:
+            # Somebody has changed something else of these meanwhile, and PostgreSQL looked where they had been.
+            accepted |= self._settled(missed, self._run(self._store.settle, missed), is_last=True)
+        return accepted
 
     def held_by(self, worker_ids: Collection[str], limit: int) -> list[Job]:
         return self._run(reaches.held_by, self._store, worker_ids, limit)
@@ -289,6 +294,11 @@ class DatabaseBroker(Broker):
     def _run(self, verb: Callable[..., T], *arguments: Any) -> T:
         done: T = errors.run(connections[self.using], self._store.run, verb, *arguments)
         return done
+
+
+def _is_claim_of(stored: Job, outcome: Job) -> bool:
+    """Does this job still run by the claim that the outcome is of?"""
+    return stored.state == State.RUNNING and stored.token == outcome.token
 
 
 def _rank(job: Job) -> int:

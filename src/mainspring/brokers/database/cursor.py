@@ -37,11 +37,11 @@ class Cursor:
     def spans(self, queues: Iterable[str], skip_tasks: Collection[str], now: float) -> tuple[list[Span], int]:
         """Return where to look, and the generation that says so; `now` are seconds that only grow."""
         skipped = frozenset(skip_tasks)
-        if now >= self._whole_at or skipped != self._skipped:
-            self._skipped = skipped
-            self.forget()
-        generation = self.generation  # before the look at what it stands for: somebody may forget meanwhile
-        return [span for queue in queues for span in self._spans_of(queue)], generation
+        with self._changing:
+            if now >= self._whole_at or skipped != self._skipped:
+                self._skipped = skipped
+                self._forget()
+            return [span for queue in queues for span in self._spans_of(queue)], self.generation
 
     def looked(self, began: float, ended: float) -> None:
         """Take note that it took from `began` to `ended` to look at everything."""
@@ -81,17 +81,20 @@ class Cursor:
     def line_up(self, jobs: Iterable[Job], at: int) -> None:
         """Take note of jobs that this process has put in line just now, perhaps at an early place."""
         placed = [(job.queue_name, job.priority, job.rank) for job in jobs if job.rank is not None]
-        if any(rank < self._starts.get((queue, priority), 0) for queue, priority, rank in placed):
-            self.forget()
-        elif any(rank < rank_of(priority, at - MARGIN) for _, priority, rank in placed):
-            with self._changing:
+        with self._changing:
+            if any(rank < self._starts.get((queue, priority), 0) for queue, priority, rank in placed):
+                self._forget()
+            elif any(rank < rank_of(priority, at - MARGIN) for _, priority, rank in placed):
                 self.generation += 1  # a look under way may miss them, and must not have others miss them too
 
     def forget(self) -> None:
         """Look at everything next time; the priorities stay known."""
         with self._changing:
-            self.generation += 1
-            self._starts = dict.fromkeys(self._starts, 0)
+            self._forget()
+
+    def _forget(self) -> None:
+        self.generation += 1
+        self._starts = dict.fromkeys(self._starts, 0)
 
     def _spans_of(self, queue_name: str) -> Iterator[Span]:
         """Yield the stretches of this queue's line that may hold something."""

@@ -69,6 +69,8 @@ PICKED = f"""
         ORDER BY first.rank LIMIT %s
     )
 """
+# By place and not by id: that saves a walk along an index for each job. One that somebody has claimed and given back
+# since this statement began is locked at a place that the update cannot see yet; it stays for the next look.
 TAKE = f"""
     UPDATE {JOB} AS job SET state = 'running', token = %s, worker_id = %s, last_attempted_at = %s
     FROM picked WHERE job.ctid = picked.place
@@ -85,7 +87,7 @@ CLAIM = f"WITH {PICKED}, taken AS ({TAKE}), {REACHED} SELECT * FROM taken"
 
 
 def _rows(columns: Sequence[str]) -> str:
-    """Return a table of rows given as one JSON text, which is made and read faster than an array for each column."""
+    """Return a table of rows given as one JSON text: made and read faster than arrays that the driver writes."""
     types = ", ".join(f"{name} {'text' if name in TEXT_COLUMNS else 'bigint'}" for name in columns)
     return f"json_to_recordset(%s) AS outcome ({types})"
 
@@ -111,10 +113,15 @@ OUTCOME_COLUMNS = ("id", "token", *MUTABLE_COLUMNS)
 END_COLUMNS = tuple(name for name in OUTCOME_COLUMNS if name not in ("rank", "due_at", "worker_id", "interruptions"))
 # The subquery hides the state from the planner: where statistics know of no running job it would expect one row and
 # compare every outcome with every running job.
-HELD = "job.id = outcome.id AND job.token = outcome.token AND job.state = (SELECT 'running')"
+HELD = "job.token = outcome.token AND job.state = (SELECT 'running')"
+# LIMIT makes each job a look-up of its own, by any plan: in a table that is empty as yet another one seems as good.
 ENDED = f"""
     gone AS (
-        DELETE FROM {JOB} AS job USING {_columns(END_COLUMNS)} WHERE {HELD}
+        DELETE FROM {JOB} AS job USING (
+            SELECT outcome.*, stored.place FROM {_columns(END_COLUMNS)}
+            CROSS JOIN LATERAL (SELECT ctid AS place FROM {JOB} WHERE id = outcome.id LIMIT 1) AS stored
+        ) AS outcome
+        WHERE job.ctid = outcome.place AND {HELD}
         RETURNING {", ".join(f"{'outcome' if name in END_COLUMNS else 'job'}.{name}" for name in FINISHED_COLUMNS)}
     )
     , ended AS (INSERT INTO {FINISHED} ({", ".join(FINISHED_COLUMNS)}) SELECT * FROM gone RETURNING id)
@@ -139,7 +146,7 @@ PREPARED_FINISH = Prepared(FINISH, _types(END_COLUMNS))
 PREPARED_FINISH_AND_CLAIM = Prepared(FINISH_AND_CLAIM, (*_types(END_COLUMNS), *WISH_TYPES))
 PUT_BACK = f"""
     UPDATE {JOB} AS job SET {", ".join(f"{name} = outcome.{name}" for name in MUTABLE_COLUMNS)}
-    FROM {_rows(OUTCOME_COLUMNS)} WHERE {HELD} RETURNING job.id
+    FROM {_rows(OUTCOME_COLUMNS)} WHERE job.id = outcome.id AND {HELD} RETURNING job.id
 """
 
 MOMENT = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint"

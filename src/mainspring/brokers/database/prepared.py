@@ -11,12 +11,10 @@ from mainspring.brokers.database.transactions import in_transaction
 
 # A plan is kept while tables grow, so each part of it must be a walk along an index, also where they are empty now.
 NEVER = ("seqscan", "bitmapscan", "hashjoin", "mergejoin", "sort")
-PLANNED = "; ".join(
-    [
-        "SET LOCAL plan_cache_mode = force_generic_plan",
-        *(f"SET LOCAL enable_{kind} = off" for kind in NEVER),
-    ]
-)
+# What cannot do without one of these seems to cost 10^10 until PostgreSQL 17, and so to be worth compiling each time:
+# a claim took 0.9 s.
+SETTINGS = ("plan_cache_mode = force_generic_plan", "jit = off", *(f"enable_{kind} = off" for kind in NEVER))
+PLANNED = "; ".join(f"SET LOCAL {setting}" for setting in SETTINGS)
 # States of errors, by the standard and by PostgreSQL: another session than the one in which it was prepared, as where
 # a pooler chooses one for each transaction; and a plan that no longer fits the tables.
 NOT_THERE, THERE_ALREADY, NO_LONGER_FITS = "26000", "42P05", "0A000"
@@ -34,17 +32,18 @@ class Prepared:
     One statement; %s stands for each parameter, and `types` are theirs.
 
     To read and plan the statement of a turn takes the server more than half of its time where few jobs wait, and a
-    third with 128. Where it cannot be kept it is sent as it is: inside a transaction, and to a pooler that gives each
-    transaction another session, which shows at the second try.
+    third with 128. Where it cannot be kept it is sent as it is: inside a transaction, to a pooler that gives each
+    transaction another session, which shows at the second try, and by a process under which a table was changed.
     """
 
     def __init__(self, statement: str, types: Sequence[str]) -> None:
         self._statement = statement
         # By its text: whoever has prepared this name in a session that a pooler hands on meant the same.
-        name = f"mainspring_{sha1(statement.encode(), usedforsecurity=False).hexdigest()[:16]}"
+        text = repr((statement, *types))
+        name = f"mainspring_{sha1(text.encode(), usedforsecurity=False).hexdigest()[:16]}"
         places = (f"${number}" for number in range(1, len(types) + 1))
-        text = "".join(part + next(places, "") for part in statement.split("%s"))
-        self._prepare = f"PREPARE {name} ({', '.join(types)}) AS {text}"
+        numbered = "".join(part + next(places, "") for part in statement.split("%s"))
+        self._prepare = f"PREPARE {name} ({', '.join(types)}) AS {numbered}"
         self._execute = f"{PLANNED}; EXECUTE {name} ({', '.join(['%s'] * len(types))})"
         self._known_to: WeakSet[Any] = WeakSet()  # the driver's connections
 
@@ -60,7 +59,7 @@ class Prepared:
 
     def _was_executed(self, cursor: Any, parameters: Sequence[Any]) -> bool:
         """Execute it prepared; return False, with nothing done, if this session turns out not to know it."""
-        is_known = cursor.db.connection in self._known_to if cursor.db.connection is not None else False
+        is_known = cursor.db.connection in self._known_to
         try:
             self._execute_prepared(cursor, parameters, is_known)
         except DatabaseError as error:

@@ -8,10 +8,18 @@ from collections.abc import Sequence
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
-from redis import Redis, RedisCluster
+from redis import ConnectionPool, Redis, RedisCluster
 from redis.backoff import NoBackoff
 from redis.connection import parse_url
-from redis.exceptions import MovedError, NoPermissionError, NoScriptError, ReadOnlyError, ResponseError
+from redis.exceptions import (
+    ConnectionError,
+    MovedError,
+    NoPermissionError,
+    NoScriptError,
+    ReadOnlyError,
+    ResponseError,
+    TimeoutError,
+)
 from redis.retry import Retry
 
 try:
@@ -20,7 +28,7 @@ except ImportError:
     pack_command = None  # type: ignore[assignment]
 
 from mainspring import forks
-from mainspring.brokers.redis.connections import Connections
+from mainspring.brokers.redis.connections import NAME, Connections
 from mainspring.brokers.redis.errors import translated
 from mainspring.brokers.redis.keys import Keys
 from mainspring.brokers.redis.scripts import Script
@@ -69,15 +77,17 @@ class Client:
 
     def run_together(self, calls: Sequence[tuple[Script, Sequence[Any]]]) -> list[Any]:
         """Return what scripts return that run one behind the other as one transaction, nobody else between them."""
+        # By their texts: one that the server has forgotten would fail after others have run.
+        commands = [("EVAL", script.source, len(self.keys), *self.keys, *values) for script, values in calls]
         with translated(self.place):
-            transaction = self._server().pipeline(transaction=True)
-            for script, values in calls:
-                # By its text: one that the server has forgotten would fail after others have run.
-                transaction.eval(script.source.decode(), len(self.keys), *self.keys, *values)
+            redis = self._connected()
             try:
-                return list(transaction.execute())
-            except MovedError:
-                self.close()  # by now another server of the Cluster holds the keys; the next call asks which
+                return _transaction(self._server().connection_pool, commands)
+            except (MovedError, ConnectionError, TimeoutError):
+                if isinstance(
+                    redis, RedisCluster
+                ):  # by now another server may hold the keys; it does not ask by itself
+                    redis.nodes_manager.initialize()
                 raise
 
     def command(self, *words: Any) -> Any:
@@ -167,6 +177,39 @@ def _answer(connection: Any, script: Script, arguments: tuple[Any, ...]) -> Any:
     except NoScriptError:
         _send(connection, "EVAL", script.source, *arguments)
         return connection.read_response()
+
+
+def _transaction(pool: ConnectionPool, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+    """Return the answers of commands that are one transaction; raise the first error."""
+    connection: Any = pool.get_connection(*NAME)
+    try:
+        # By itself: were it refused with the others behind it, each of those would be executed.
+        _send(connection, "MULTI")
+        connection.read_response()
+        for command in commands:
+            _send(connection, *command)
+        _send(connection, "EXEC")
+        refusals = [error for _ in commands if (error := _refusal_of(connection))]
+        if refusals:
+            raise refusals[0]
+        answers = connection.read_response()
+        if errors := [answer for answer in answers if isinstance(answer, Exception)]:
+            raise errors[0]
+        return list(answers)
+    except BaseException:
+        connection.disconnect()  # an answer may still come, and the address lead elsewhere by now
+        raise
+    finally:
+        pool.release(connection)
+
+
+def _refusal_of(connection: Any) -> ResponseError | None:
+    """Read an answer, and return it if it is an error."""
+    try:
+        connection.read_response()
+    except ResponseError as error:
+        return error
+    return None
 
 
 def _send(connection: Any, *words: Any) -> None:

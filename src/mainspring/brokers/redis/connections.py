@@ -9,7 +9,7 @@ from redis import ConnectionPool
 from mainspring.brokers.sockets import is_readable
 
 # What a pool wants to know of the command that a connection is for, until redis-py 5.3.
-_NAME = () if signature(ConnectionPool.get_connection).parameters["command_name"].default is None else ("EVALSHA",)
+NAME = () if signature(ConnectionPool.get_connection).parameters["command_name"].default is None else ("EVALSHA",)
 
 
 class Connections:
@@ -31,13 +31,13 @@ class Connections:
         try:
             connection = self._idle.pop()
         except IndexError:
-            return self.pool.get_connection(*_NAME)
+            return self.pool.get_connection(*NAME)
         socket = connection._sock
         if socket is not None and not is_readable(socket):
             return connection
         connection.disconnect()  # by the server already, most likely
         self.pool.release(connection)
-        return self.pool.get_connection(*_NAME)
+        return self.pool.get_connection(*NAME)
 
     def put_back(self, connection: Any) -> None:
         if connection._sock is None:

@@ -23,7 +23,6 @@ WAYS_OUT: tuple[tuple[type[Exception], str, str], ...] = (
     (exceptions.ResponseError, "ACL failure", FORBIDDEN),
     (exceptions.ResponseError, "can't run this command", FORBIDDEN),
     (exceptions.ResponseError, "can't publish to the channel", FORBIDDEN),
-    (exceptions.ResponseError, "EXEC without MULTI", FORBIDDEN),
     (exceptions.ResponseError, "READONLY", REPLICA),
     (exceptions.ResponseError, "MISCONF", "it cannot write to its disk and takes no writes; its log says why."),
     (exceptions.ResponseError, "WRONGTYPE", "a key holds something else; is its prefix used by another program?"),
