@@ -121,6 +121,18 @@ def test_a_value_that_is_refused_at_the_first_time(broker, sent):
     assert kinds(sent) == (3, 4, 0)
 
 
+@pytest.mark.parametrize(
+    "text", ["", "null", "NULL", '"', "\\", '\\"', "{}", "{a,b}", " a ", "a\nb\t", "é\u202e😀", "'%s$1", "\x01"]
+)
+def test_every_text_is_stored_as_it_is(broker, text):
+    """Whatever it would mean within an array."""
+    first, second = jobs.claimed(broker, 2)
+    outcomes = [jobs.succeeded(broker, first, text), jobs.succeeded(broker, second, None)]
+    broker.settle(outcomes)
+
+    assert [broker.get(job.id).result for job in outcomes] == [text, None]
+
+
 def test_a_table_that_is_changed(broker, sent):
     """By a migration, under a worker that goes on."""
     work(broker)

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from operator import attrgetter
 from typing import Any, TypeVar
 
-from django.db import transaction
+from django.db import DataError, transaction
 
 from mainspring.brokers.base import Listener, Pulse, Question
 from mainspring.brokers.database.listeners import ConnectionListener, PollingListener, own_connection
@@ -420,6 +420,8 @@ def _as_arrays(jobs: Sequence[Job], columns: Sequence[str]) -> list[str]:
 
 
 def _text(value: str) -> str:
+    if "\0" in value:
+        raise DataError("A text holds the character NUL, which PostgreSQL cannot store.")
     return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 

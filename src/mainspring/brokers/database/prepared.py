@@ -63,14 +63,14 @@ class Prepared:
         try:
             self._execute_prepared(cursor, parameters, is_known)
         except DatabaseError as error:
-            match _state(error):
-                case state if state == THERE_ALREADY and not is_known:  # what was executed with it then has failed
-                    self._known_to.add(cursor.db.connection)
-                    return self._was_executed(cursor, parameters)
-                case state if state in (NOT_THERE, THERE_ALREADY, NO_LONGER_FITS):
-                    send_as_they_are(cursor.db.alias)
-                    return False
-            raise
+            state = _state(error)
+            if state == THERE_ALREADY and not is_known:  # what was executed with it then has failed
+                self._known_to.add(cursor.db.connection)
+                return self._was_executed(cursor, parameters)
+            if state not in (NOT_THERE, THERE_ALREADY, NO_LONGER_FITS):
+                raise
+            send_as_they_are(cursor.db.alias)
+            return False
         self._known_to.add(cursor.db.connection)
         return True
 
