@@ -84,10 +84,8 @@ class Client:
             try:
                 return _transaction(self._server().connection_pool, commands)
             except (MovedError, ConnectionError, TimeoutError):
-                if isinstance(
-                    redis, RedisCluster
-                ):  # by now another server may hold the keys; it does not ask by itself
-                    redis.nodes_manager.initialize()
+                if isinstance(redis, RedisCluster):
+                    redis.nodes_manager.initialize()  # another server may hold the keys by now
                 raise
 
     def command(self, *words: Any) -> Any:
