@@ -12,10 +12,15 @@ from typing import Any, NamedTuple, Protocol
 
 from stores import Store
 
+from mainspring.brokers.database.postgresql import PREPARED_CLAIM
+
 LITERAL = re.compile(r"'(?:[^']|'')*'|\b\d+\b")
 SHOWN = 110  # characters
 # How a claim begins: on SQL with the look at the head of the line, of which MariaDB needs one for each stretch of it.
-CLAIM = re.compile(r"WITH picked|SELECT job\.rowid|FORCE INDEX \(mainspring_job_rank\) .* SKIP LOCKED|EVALSHA claim$")
+CLAIM = re.compile(
+    r"WITH picked|SELECT job\.rowid|FORCE INDEX \(mainspring_job_rank\) .* SKIP LOCKED|EVALSHA claim$"
+    rf"|EXECUTE {PREPARED_CLAIM.name} "
+)
 
 
 class Statement(NamedTuple):

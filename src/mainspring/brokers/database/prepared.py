@@ -40,11 +40,11 @@ class Prepared:
         self._statement = statement
         # By its text: whoever has prepared this name in a session that a pooler hands on meant the same.
         text = repr((statement, *types))
-        name = f"mainspring_{sha1(text.encode(), usedforsecurity=False).hexdigest()[:16]}"
+        self.name = f"mainspring_{sha1(text.encode(), usedforsecurity=False).hexdigest()[:16]}"
         places = (f"${number}" for number in range(1, len(types) + 1))
         numbered = "".join(part + next(places, "") for part in statement.split("%s"))
-        self._prepare = f"PREPARE {name} ({', '.join(types)}) AS {numbered}"
-        self._execute = f"{PLANNED}; EXECUTE {name} ({', '.join(['%s'] * len(types))})"
+        self._prepare = f"PREPARE {self.name} ({', '.join(types)}) AS {numbered}"
+        self._execute = f"{PLANNED}; EXECUTE {self.name} ({', '.join(['%s'] * len(types))})"
         self._known_to: WeakSet[Any] = WeakSet()  # the driver's connections
 
     def execute(self, cursor: Any, parameters: Sequence[Any]) -> None:
