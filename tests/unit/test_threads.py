@@ -45,6 +45,24 @@ def test_another_thread_takes_the_row_when_an_item_lasts():
     release.set()
 
 
+def test_a_late_nudge_does_not_say_that_the_row_stands_still_for_whom_it_calls():
+    """Or the worker would give back at once what another thread has just been called for."""
+    release, begun = threading.Event(), threading.Event()
+
+    def run(item, slot):
+        begun.set()
+        release.wait(SOON)
+
+    threads, _ = make_threads(2, run)
+    threads.put(["a", "b", "c"])
+    assert begun.wait(SOON)
+    threads.nudge(1.0)
+
+    assert threads.nudge(1.0 + 100 * SHORT) == 0.0
+    assert threads.nudge(1.0 + 100 * SHORT) == 0.0  # it begins to count
+    release.set()
+
+
 def test_what_has_not_begun_can_be_taken_back():
     """Only the item that runs stays, and what is of another kind."""
     release, begun, idle_items = threading.Event(), threading.Event(), ["b", 2, "c"]

@@ -74,6 +74,8 @@ class Threads:
             with self._turn:
                 if self._called == 0 and self._active < self.size:
                     self._call_one()
+                    self._standstill.restart()  # it gets its time, also where the loop came late
+                    return 0.0
         return still
 
     def add_one(self) -> None:
