@@ -67,7 +67,7 @@ def own_server():
 
     yield start
     for server in started:
-        server.stop()
+        server.kill()  # a replica that has lost its primary takes 30 s to stop
 
 
 @pytest.fixture

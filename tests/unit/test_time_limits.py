@@ -202,6 +202,8 @@ def test_what_takes_no_notice_is_given_up_after_the_grace_time(bench, task):
     assert run.conclude() is False
 
 
+# Python drops what is raised in a callback of its garbage collector, as hypothesis has one, and tells of it.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_an_interruption_never_reaches_what_follows(bench):
     """Also when it comes in the very moment in which the task ends: the thread's own code goes on undisturbed."""
     states = set()

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
-from redis import ConnectionPool, Redis, RedisCluster
+from redis import Redis, RedisCluster
 from redis.backoff import NoBackoff
 from redis.connection import parse_url
 from redis.exceptions import (
@@ -28,7 +28,7 @@ except ImportError:
     pack_command = None  # type: ignore[assignment]
 
 from mainspring import forks
-from mainspring.brokers.redis.connections import NAME, Connections
+from mainspring.brokers.redis.connections import Connections
 from mainspring.brokers.redis.errors import translated
 from mainspring.brokers.redis.keys import Keys
 from mainspring.brokers.redis.scripts import Script
@@ -82,7 +82,7 @@ class Client:
         with translated(self.place):
             redis = self._connected()
             try:
-                return _transaction(self._server().connection_pool, commands)
+                return _transaction(self._connections_of(self._server()), commands)
             except (MovedError, ConnectionError, TimeoutError):
                 if isinstance(redis, RedisCluster):
                     redis.nodes_manager.initialize()  # another server may hold the keys by now
@@ -157,15 +157,20 @@ def _run(connections: Connections, script: Script, arguments: tuple[Any, ...]) -
     connection = connections.take()
     try:
         return _answer(connection, script, arguments)
-    except ResponseError as error:
-        if isinstance(error, ReadOnlyError) or "READONLY" in str(error):
-            connection.disconnect()  # by now the address may lead to the server that has taken over
-        raise
-    except BaseException:
-        connection.disconnect()  # the answer may still come, to whoever has the connection then
+    except BaseException as error:
+        _leave(connection, connections, error)
         raise
     finally:
         connections.put_back(connection)
+
+
+def _leave(connection: Any, connections: Connections, error: BaseException) -> None:
+    """Close what must not be used again after an error."""
+    if isinstance(error, ReadOnlyError) or "READONLY" in str(error):
+        connections.close_idle()  # by now the address may lead to the server that has taken over
+        connection.disconnect()
+    elif not isinstance(error, ResponseError):
+        connection.disconnect()  # the answer may still come, to whoever has the connection then
 
 
 def _answer(connection: Any, script: Script, arguments: tuple[Any, ...]) -> Any:
@@ -177,9 +182,9 @@ def _answer(connection: Any, script: Script, arguments: tuple[Any, ...]) -> Any:
         return connection.read_response()
 
 
-def _transaction(pool: ConnectionPool, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+def _transaction(connections: Connections, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
     """Return the answers of commands that are one transaction; raise the first error."""
-    connection: Any = pool.get_connection(*NAME)
+    connection = connections.take()
     try:
         # By itself: were it refused with the others behind it, each of those would be executed.
         _send(connection, "MULTI")
@@ -194,11 +199,12 @@ def _transaction(pool: ConnectionPool, commands: Sequence[tuple[Any, ...]]) -> l
         if errors := [answer for answer in answers if isinstance(answer, Exception)]:
             raise errors[0]
         return list(answers)
-    except BaseException:
-        connection.disconnect()  # an answer may still come, and the address lead elsewhere by now
+    except BaseException as error:
+        _leave(connection, connections, error)
+        connection.disconnect()  # an answer may still come after any error
         raise
     finally:
-        pool.release(connection)
+        connections.put_back(connection)
 
 
 def _refusal_of(connection: Any) -> ResponseError | None:

@@ -40,7 +40,15 @@ class Connections:
         return self.pool.get_connection(*NAME)
 
     def put_back(self, connection: Any) -> None:
+        """Take a connection back, connected or not."""
         if connection._sock is None:
             self.pool.release(connection)
         else:
             self._idle.append(connection)
+
+    def close_idle(self) -> None:
+        """Close what nobody uses, so that the next connection asks the address again."""
+        idle, self._idle = self._idle, []
+        for connection in idle:
+            connection.disconnect()
+            self.pool.release(connection)
