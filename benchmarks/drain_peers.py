@@ -32,7 +32,7 @@ JOBS = {
     "async_noop": "is a coroutine that does nothing",
 }
 COLUMNS = (
-    *("peer", "its jobs", "its jobs /s", "Mainspring jobs /s", "Mainspring / peer"),
+    *("peer", "pairs", "its jobs", "its jobs /s", "Mainspring jobs /s", "Mainspring / peer"),
     *("its worker CPU µs per job", "Mainspring worker CPU µs per job"),
     *("its server CPU µs per job", "Mainspring server CPU µs per job"),
 )
@@ -60,7 +60,6 @@ def main() -> None:
         COLUMNS,
         job=f"{options.job}, which {JOBS[options.job]}",
         jobs=options.jobs,
-        pairs=options.rounds,
         enqueued="in bulk" if options.bulk else "one by one",
     )
     with tempfile.TemporaryDirectory(prefix="drain-") as folder:
@@ -86,6 +85,7 @@ def read_arguments() -> argparse.Namespace:
     parser.add_argument("--job", default="noop", choices=JOBS)
     parser.add_argument("--jobs", type=int, default=50_000, help="of which the slowest get a part")
     parser.add_argument("--rounds", type=int, default=7, help="pairs of Mainspring and each peer")
+    parser.add_argument("--slow-rounds", type=int, help="pairs with the slowest; default: as many")
     parser.add_argument("--bulk", action="store_true", help="enqueue in bulk where the system can, to save time")
     parser.add_argument("--json", metavar="FILE", help="where to save the figures")
     return parser.parse_args()
@@ -109,7 +109,8 @@ def compared(
 ) -> dict[str, Any]:
     """Measure the pairs, and return the row of the table."""
     rounds = []
-    for number in range(options.rounds):
+    is_slow = peer.share < 1
+    for number in range(options.slow_rounds if is_slow and options.slow_rounds else options.rounds):
         order = (ours, peer) if number % 2 == 0 else (peer, ours)
         figures = {system: measured(system, programs[system], options) for system in order}
         rounds.append((figures[peer], figures[ours]))
@@ -117,6 +118,7 @@ def compared(
     has_server = bool(peer.needs)
     return {
         "peer": peer.name,
+        "pairs": len(rounds),
         "its jobs": peer.jobs_of(options.jobs),
         "its jobs /s": theirs.speed,
         "Mainspring jobs /s": mine.speed,

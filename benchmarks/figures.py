@@ -1,9 +1,11 @@
 """Figures as people and as programs read them: medians with their range, a table in Markdown, and the same as JSON."""
 
+import itertools
 import json
 import os
 import platform
 import statistics
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -42,6 +44,7 @@ class Report:
         self._columns = list(columns)
         self._content: dict[str, Any] = {
             "question": question,
+            "command": _command(),
             "date": time.strftime("%Y-%m-%d"),
             "python": platform.python_version(),
             "cores": os.cpu_count(),
@@ -65,6 +68,12 @@ class Report:
         if path:
             Path(path).parent.mkdir(parents=True, exist_ok=True)
             Path(path).write_text(json.dumps(self._content, indent=1) + "\n")
+
+
+def _command() -> str:
+    """Return how this program was started, without where it saves what it prints."""
+    words = [word for before, word in itertools.pairwise(["", *sys.argv[1:]]) if "--json" not in (before, word)]
+    return " ".join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *words])
 
 
 def circumstances(content: Mapping[str, Any]) -> str:

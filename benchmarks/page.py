@@ -21,18 +21,18 @@ with the range in brackets; "–" is where nothing was promised or measured. Mac
 
 
 def main() -> None:
-    answers = [(each, RESULTS / f"{each.name}.json") for each in QUESTIONS]
-    parts = [section(each.name, json.loads(path.read_text())) for each, path in answers if path.exists()]
+    answers = [RESULTS / f"{each.name}.json" for each in QUESTIONS]
+    parts = [section(json.loads(path.read_text())) for path in answers if path.exists()]
     PAGE.write_text("\n".join([TITLE, *parts]))
     print(PAGE)
 
 
-def section(name: str, content: dict) -> str:
+def section(content: dict) -> str:
     columns = content["columns"]
     table = "\n".join([head(columns), *(line(columns, row) for row in content["rows"])])
     notes = "\n".join(f"- {note}" for note in content.get("notes", []))
-    how = f"`make bench ONLY={name}`: {circumstances(content)}."
-    return "\n".join([f"## {content['question']}\n", how, "", table, *(["", notes] if notes else []), ""])
+    asked = [f"## {content['question']}\n", f"```sh\n{content['command']}\n```\n", f"{circumstances(content)}."]
+    return "\n".join([*asked, "", table, *(["", notes] if notes else []), ""])
 
 
 if __name__ == "__main__":
