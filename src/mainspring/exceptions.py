@@ -25,6 +25,18 @@ class NotSentYet(MainspringError):
     """A result was waited for inside the transaction that has yet to send its job."""
 
 
+class NotUnique(MainspringError):
+    """A job with the same unique key is there already; `job_id` is its id. Nothing was stored."""
+
+    def __init__(self, message: str, job_id: str = "") -> None:
+        super().__init__(message)
+        self.job_id = job_id
+
+
+class KeyLocked(BrokerUnavailable):
+    """Another transaction that has not ended yet has stored a job with the same unique key; trying again may help."""
+
+
 class ResultTimeout(MainspringError, TimeoutError):
     """A job did not end within the time that its caller would wait."""
 
@@ -65,6 +77,10 @@ class WorkerCrashed(MainspringError):
 
 class Quarantined(MainspringError):
     """The job ended because its worker died under it as often as the task allows."""
+
+
+class Superseded(MainspringError):
+    """The job had to come back, and another with its unique key had been enqueued meanwhile."""
 
 
 class Cancelled(MainspringError):

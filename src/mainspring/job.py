@@ -19,6 +19,11 @@ TIME_BITS = 52
 # all priorities: such jobs stand at the far end of the same index, out of the way of every other claim.
 ALONE = 1 << 61
 
+# A unique key says until when no other job may have it, then what it is made of: "start:ab12".
+UNTIL_START, UNTIL_FINISH = "start", "finish"
+BEHIND = "+"  # stands before the key that a job holds which waits for the one that runs under it
+LOOK_AGAIN = 10_000_000  # microseconds after which a job that waits is looked at, should nobody have told it to go on
+
 
 class State(StrEnum):
     """Where a job is in its life. The first five are live, the others are ends."""
@@ -46,7 +51,9 @@ ENDS = frozenset(State) - LIVE
 # Every move that is legal; docs/explanation/state-machine.md draws this table.
 MOVES: dict[State, frozenset[State]] = {
     State.DEFERRED: frozenset({State.READY, State.CANCELLED, State.DISCARDED}),
-    State.READY: frozenset({State.RUNNING, State.PARKED, State.CANCELLED, State.DISCARDED, State.EXPIRED}),
+    State.READY: frozenset(
+        {State.RUNNING, State.DEFERRED, State.PARKED, State.CANCELLED, State.DISCARDED, State.EXPIRED}
+    ),
     State.PARKED: frozenset({State.READY, State.CANCELLED, State.DISCARDED, State.EXPIRED}),
     State.WAITING: frozenset({State.READY, State.DEFERRED, State.CANCELLED, State.DISCARDED}),
     State.RUNNING: frozenset({State.READY, State.DEFERRED, State.PARKED}) | ENDS,
@@ -64,7 +71,8 @@ class Job(NamedTuple):
     Times are moments (microseconds since the epoch, UTC). `arguments`, `result`, `errors` and `worker_ids` are JSON
     texts that nobody decodes before they are needed, so one bad row cannot spoil the reading of others. `token` stays
     after a claim has ended: a write repeated because its reply was lost can then be told from one that came too late.
-    `max_crashes` None leaves the limit to whoever rescues.
+    `max_crashes` None leaves the limit to whoever rescues. No two live jobs have the same `holds_key`; `unique_key` is
+    what the job holds, or held until it was claimed and wants again when it comes back.
     """
 
     id: str
@@ -89,6 +97,8 @@ class Job(NamedTuple):
     started_at: int | None = None
     last_attempted_at: int | None = None
     finished_at: int | None = None
+    unique_key: str | None = None
+    holds_key: str | None = None
 
 
 def new_id() -> str:
@@ -126,6 +136,7 @@ def new_job(
     at: int,
     run_after: int | None = None,
     max_crashes: int | None = None,
+    unique_key: str | None = None,
     id: str = "",
 ) -> Job:
     """Return a job that has just been enqueued: ready, or deferred when `run_after` is still to come."""
@@ -142,7 +153,19 @@ def new_job(
         rank=rank_of(priority, at) if is_due else None,
         due_at=None if is_due else run_after,
         max_crashes=max_crashes,
+        unique_key=unique_key,
+        holds_key=key_of(unique_key),
     )
+
+
+def key_of(unique_key: str | None) -> str | None:
+    """Return what a job holds that has this unique key."""
+    return None if unique_key is None else unique_key.partition(":")[2]
+
+
+def is_free_from_start(job: Job) -> bool:
+    """May another job have the key as soon as this one is claimed?"""
+    return job.unique_key is not None and job.unique_key.startswith(UNTIL_START)
 
 
 def is_repeat(job: Job, stored: Job) -> bool:
@@ -159,9 +182,22 @@ def promote(job: Job) -> Job:
     return _move(job, State.READY, rank=rank, due_at=None)
 
 
+def go_on(job: Job, now: int) -> Job:
+    """Let a job that waited behind another take its key; it lines up as if it had been enqueued now."""
+    is_due = job.run_after is None or job.run_after <= now
+    return _move(
+        job,
+        State.READY if is_due else State.DEFERRED,
+        rank=rank_of(job.priority, now) if is_due else None,
+        due_at=None if is_due else job.run_after,
+        holds_key=key_of(job.unique_key),
+    )
+
+
 def claim(job: Job, worker_id: str, token: int, at: int) -> Job:
     """Hand a ready job to a worker; every later write must carry `token`."""
-    return _move(job, State.RUNNING, worker_id=worker_id, token=token, last_attempted_at=at)
+    holds_key = None if is_free_from_start(job) else job.holds_key
+    return _move(job, State.RUNNING, worker_id=worker_id, token=token, last_attempted_at=at, holds_key=holds_key)
 
 
 def succeed(job: Job, result: str | None, started_at: int, at: int) -> Job:
@@ -218,7 +254,50 @@ def crash(job: Job, error: dict[str, Any], at: int, max_crashes: int) -> Job:
 def cancel(job: Job, at: int) -> Job:
     """End a job that nobody runs."""
     error = error_entry("mainspring.exceptions.Cancelled", "Cancelled before it ran.", finished_at=at)
-    return _move(job, State.CANCELLED, rank=None, due_at=None, finished_at=at, errors=_append(job.errors, error))
+    return _move(
+        job, State.CANCELLED, rank=None, due_at=None, holds_key=None, finished_at=at, errors=_append(job.errors, error)
+    )
+
+
+def supersede(job: Job, at: int) -> Job:
+    """
+    End a job that cannot come back, because another with its unique key has been enqueued since it was claimed.
+
+    `job` is what it would have become. Its errors and counters stay; it is DISCARDED, for the other does its work.
+    """
+    text = "Another job with the same unique key was enqueued while this one was claimed, and does its work."
+    error = error_entry("mainspring.exceptions.Superseded", text, finished_at=at)
+    errors = _append(job.errors, error)
+    running = job._replace(state=State.RUNNING)  # as it still is in the store
+    return _move(running, State.DISCARDED, rank=None, due_at=None, holds_key=None, finished_at=at, errors=errors)
+
+
+# What an enqueue does that meets a job with the same unique key.
+
+
+def stand_behind(job: Job) -> Job:
+    """Have a new job wait until the one ends that runs under its key."""
+    return job._replace(
+        state=State.WAITING, rank=None, due_at=job.enqueued_at + LOOK_AGAIN, holds_key=f"{BEHIND}{job.holds_key}"
+    )
+
+
+def replace(stored: Job, new: Job) -> Job:
+    """Give a stored job that nobody runs what a new one with its key has; it keeps its id, errors and counters."""
+    wanted = stored._replace(
+        queue_name=new.queue_name,
+        priority=new.priority,
+        task_path=new.task_path,
+        arguments=new.arguments,
+        enqueued_at=new.enqueued_at,
+        run_after=new.run_after,
+        max_crashes=new.max_crashes,
+        unique_key=new.unique_key,
+    )
+    if stored.state == State.WAITING:
+        return wanted
+    rank = None if new.rank is None else rank_of(new.priority, in_line_since(new.rank), alone=stored.crashes > 0)
+    return wanted._replace(state=new.state, rank=rank, due_at=new.due_at)
 
 
 def error_entry(exception_class_path: str, traceback: str, **facts: Any) -> dict[str, Any]:
@@ -242,6 +321,7 @@ def _end(job: Job, state: State, started_at: int, at: int, **changes: Any) -> Jo
         state,
         rank=None,
         due_at=None,
+        holds_key=None,
         worker_ids=_append(job.worker_ids, job.worker_id),
         started_at=job.started_at or started_at,
         last_attempted_at=started_at,
@@ -251,7 +331,7 @@ def _end(job: Job, state: State, started_at: int, at: int, **changes: Any) -> Jo
 
 
 def _idle(job: Job, state: State, **changes: Any) -> Job:
-    return _move(job, state, worker_id="", **changes)
+    return _move(job, state, worker_id="", holds_key=key_of(job.unique_key), **changes)
 
 
 def _move(job: Job, state: State, **changes: Any) -> Job:

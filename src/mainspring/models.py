@@ -35,6 +35,7 @@ class AnyJob(models.Model):
     started_at = models.BigIntegerField(null=True)
     last_attempted_at = models.BigIntegerField(null=True)
     finished_at = models.BigIntegerField(null=True)
+    unique_key = models.CharField(max_length=64, null=True)
 
     class Meta:
         abstract = True
@@ -50,9 +51,16 @@ class Job(AnyJob):
     # row within its page) and the many deferred jobs stay out of the claim's way.
     rank = models.BigIntegerField(null=True)
     due_at = models.BigIntegerField(null=True)
+    holds_key = models.CharField(max_length=64, null=True)
 
     class Meta:
         db_table = "mainspring_job"
+        constraints = [
+            # MySQL has no constraints with a condition; the migration makes one without.
+            models.UniqueConstraint(
+                fields=["holds_key"], condition=models.Q(holds_key__isnull=False), name="mainspring_job_key"
+            ),
+        ]
         indexes = [
             models.Index(fields=["queue_name", "rank"], name="mainspring_job_rank"),
             # Only jobs that wait for their moment have one.
@@ -61,8 +69,8 @@ class Job(AnyJob):
 
     @classmethod
     def check(cls, **kwargs: Any) -> list[CheckMessage]:
-        # MySQL ignores the condition of an index, which is as well.
-        return [message for message in super().check(**kwargs) if message.id != "models.W037"]
+        # MySQL ignores the condition of an index, which is as well, and whole constraints, which the migration makes.
+        return [message for message in super().check(**kwargs) if message.id not in ("models.W036", "models.W037")]
 
 
 class Finished(AnyJob):

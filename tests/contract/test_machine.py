@@ -22,7 +22,9 @@ from hypothesis.stateful import (
 from mainspring import job as machine
 from mainspring.brokers.base import Pulse, Question, Turn, WorkerInfo
 from mainspring.brokers.memory import MemoryBroker
+from mainspring.brokers.uniqueness import OnConflict
 from mainspring.clock import SECOND
+from mainspring.exceptions import NotUnique
 from mainspring.job import ENDS, MOVES, State
 from tests.contract import jobs
 from tests.contract.brokers import new_broker
@@ -51,6 +53,23 @@ new_jobs = st.fixed_dictionaries(
         "max_crashes": st.none() | max_crashes,
     }
 )
+
+
+keyed_jobs = st.fixed_dictionaries(
+    {
+        "unique_key": st.builds("{}:{}".format, st.sampled_from(["start", "finish"]), st.sampled_from("abc")),
+        "queue_name": st.sampled_from(QUEUES),
+        "task_path": st.sampled_from(TASKS),
+    }
+)
+
+
+def pushed_unique(broker, new, on_conflict):
+    """Push jobs with unique keys; return what stands for each, nothing where that is an error."""
+    try:
+        return broker.push_unique(new, on_conflict)
+    except NotUnique:
+        return []
 
 
 def write(way, job, at, delay):
@@ -118,6 +137,17 @@ class Brokers(RuleBasedStateMachine):
         new = jobs.new(self.brokers[0], **facts)
         self.each(lambda broker: broker.push([*again, new], once=True))
         self.ids.append(new.id)
+
+    @rule(several=st.lists(keyed_jobs, min_size=1, max_size=4), on_conflict=st.sampled_from(OnConflict), delay=seconds)
+    def push_unique(self, several, on_conflict, delay):
+        """Push jobs with unique keys, of which others may hold some."""
+        new = []
+        for facts in several:
+            at = self.clock.tick()
+            new.append(jobs.new(self.brokers[0], at=at, run_after=at + delay * SECOND if delay else None, **facts))
+        self.may_be_passed_over = True  # one that is replaced may go to an early place
+        standing = self.each(lambda broker: pushed_unique(broker, new, on_conflict))
+        self.ids += [job.id for job in standing[0] if job.id not in self.ids]
 
     @precondition(lambda self: self.ids)
     @rule(wanted=st.lists(ages, min_size=1, max_size=4))
@@ -341,5 +371,5 @@ def test_stored(check, stored_broker):
 
 def as_two(here, there):
     """Return a broker that does not learn what is new or went back, as if another process put it there."""
-    here.push, here.settle, here.promote = there.push, there.settle, there.promote
+    here.push, here.push_keyed, here.settle, here.promote = there.push, there.push_keyed, there.settle, there.promote
     return here

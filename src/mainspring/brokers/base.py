@@ -6,12 +6,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from mainspring import job as machine
 from mainspring.brokers.deaths import WorkerDeath
+from mainspring.brokers.uniqueness import OnConflict, merged
 from mainspring.clock import SECOND, Clock
 from mainspring.exceptions import BrokerRefused, BrokerUnavailable
-from mainspring.job import Job, State
+from mainspring.job import IDLE, Job, State
 
 INLINE = "inline"  # the worker id of whoever runs jobs in the calling thread, who has no beat
+KEY_WAIT = 2.0  # seconds that an enqueue waits for a transaction that may store a job with the same unique key
 QUESTIONS_KEPT = 3600 * SECOND  # whoever asked before has gone
 
 
@@ -154,6 +157,16 @@ class Broker(ABC):
         """
 
     @abstractmethod
+    def push_keyed(self, jobs: Sequence[Job], on_conflict: OnConflict) -> list[Job]:
+        """
+        Store new jobs, each with a unique key of its own, and return for each the job that stands for it then.
+
+        That is itself unless another live job holds its key; then `on_conflict` decides. All is done or nothing. Raise
+        NotUnique where it says so, KeyLocked when a transaction that has not ended holds a key for longer than
+        KEY_WAIT, and BrokerRefused as `push` does.
+        """
+
+    @abstractmethod
     def claim(
         self,
         worker_id: str,
@@ -170,7 +183,7 @@ class Broker(ABC):
         Only jobs that never crashed are taken or, with `alone`, only those that did: the caller sees to it that
         nothing else runs beside one of these. `queues` None means every queue. Jobs of the task paths in `skip_tasks`
         are left where they are. All jobs of one claim share a fresh token. A claim holds until it is settled or its
-        worker is found dead.
+        worker is found dead. A job that is unique until its start gives its key back.
         """
 
     @abstractmethod
@@ -182,6 +195,9 @@ class Broker(ABC):
         accepted. A repeat of an accepted write (same token, state and counters as stored) is accepted again and
         changes nothing: the reply to the first may have been lost. Raise BrokerRefused, with nothing stored, when
         the store will not take a value.
+
+        A job that comes back and wants its key again is left alone too while another holds it: see `supersede`. A job
+        that waits behind one that ends here goes on.
         """
 
     @abstractmethod
@@ -196,6 +212,8 @@ class Broker(ABC):
     def promote(self, limit: int) -> int | None:
         """
         Make up to `limit` due jobs ready; return the moment at which the next one falls due, None if none waits.
+
+        Jobs that wait behind others are looked at too, and go on if nobody has their key any more.
 
         While somebody else has locked all that are due, that is the moment at which to try again.
         """
@@ -319,6 +337,30 @@ class Broker(ABC):
 
     # What follows from it.
 
+    def push_unique(self, jobs: Sequence[Job], on_conflict: OnConflict) -> list[Job]:
+        """Do as `push_keyed` with jobs some of which may have the same key."""
+        jobs, number_of = merged(jobs, on_conflict)
+        # In one order, or two who store the same keys could wait for each other.
+        ordered = sorted(jobs, key=lambda job: job.holds_key or "")
+        standing = {job.id: stands for job, stands in zip(ordered, self.push_keyed(ordered, on_conflict), strict=True)}
+        return [standing[jobs[number].id] for number in number_of]
+
+    def supersede(self, jobs: Sequence[Job], accepted: Collection[str]) -> list[Job]:
+        """
+        End those of some settled jobs that were not accepted because another has the key that they want again.
+
+        Return them as they ended. What was not accepted for another reason is left alone.
+        """
+        at = self.clock.moment()
+        lost = [
+            job for job in jobs if job.id not in accepted and job.state in IDLE and machine.is_free_from_start(job)
+        ]
+        if not lost:
+            return []
+        ended = [machine.supersede(job, at) for job in lost]
+        accepted, _ = self.settle_each(ended)
+        return [job for job in ended if job.id in accepted]
+
     def settle_each(self, jobs: Sequence[Job]) -> tuple[set[str], list[tuple[Job, BrokerRefused]]]:
         """
         Settle jobs of which one may hold a value that the store refuses, without losing the others.
@@ -391,6 +433,9 @@ class Broker(ABC):
                 after = [death.after(job, self.clock.moment()) for job in held]
                 accepted, refused = self.settle_each(after)
                 moved += [job for job in after if job.id in accepted and self._is_our_write(job)]
+                superseded = self.supersede(after, accepted)
+                moved += superseded
+                accepted = accepted | {job.id for job in superseded}
                 if not accepted and not refused and self._are_still_held(held, batch):
                     raise BrokerUnavailable(f"Jobs of a dead worker that somebody else has locked: {len(held)}.")
                 if refused:

@@ -10,9 +10,10 @@ from typing import NamedTuple
 
 from mainspring import job as machine
 from mainspring.brokers.base import QUESTIONS_KEPT, Broker, Count, Listener, Pulse, Question, WorkerInfo
+from mainspring.brokers.uniqueness import OnConflict, decide, key_behind
 from mainspring.clock import Clock
 from mainspring.exceptions import BrokerRefused
-from mainspring.job import IDLE, Job, State
+from mainspring.job import ENDS, IDLE, LIVE, LOOK_AGAIN, Job, State
 
 
 class Asked(NamedTuple):
@@ -48,6 +49,18 @@ class MemoryBroker(Broker):
             self._store(new.values())
         self.wake()
 
+    def push_keyed(self, jobs: Sequence[Job], on_conflict: OnConflict) -> list[Job]:
+        with self._changed:
+            standing = [
+                decide(job, self._holder_of(job.holds_key), self._holder_of(key_behind(job)), on_conflict)
+                for job in jobs
+            ]
+            if any(job.id in self._jobs and stands is job for job, stands in zip(jobs, standing, strict=True)):
+                raise BrokerRefused("There is a job with this id already; nothing was stored.")
+            self._store(standing)
+        self.wake()
+        return standing
+
     def claim(
         self,
         worker_id: str,
@@ -77,10 +90,14 @@ class MemoryBroker(Broker):
     def settle(self, jobs: Sequence[Job]) -> set[str]:
         with self._changed:
             repeated = {job.id for job in jobs if self._is_repeat(job)}
-            moved = [job for job in jobs if self._is_held(job)]
-            self._store(moved)
+            moved = []
+            for job in jobs:
+                if self._is_held(job) and self._may_hold(job):
+                    self._store([job])
+                    moved.append(job)
+            gone_on = self._let_go_on(moved)
             self._changed.notify_all()
-        if any(job.state == State.READY for job in moved):
+        if any(job.state == State.READY for job in [*moved, *gone_on]):
             self.wake()
         return repeated | {job.id for job in moved}
 
@@ -95,13 +112,22 @@ class MemoryBroker(Broker):
     def promote(self, limit: int) -> int | None:
         now = self.clock.moment()
         with self._changed:
-            deferred = sorted(self._in_states({State.DEFERRED}), key=lambda job: job.due_at or 0)
-            due = [job for job in deferred if (job.due_at or 0) <= now][:limit]
-            self._store(map(machine.promote, due))
-            waiting = deferred[len(due) :]
+            due = [job for job in self._by_due_time() if (job.due_at or 0) <= now][:limit]
+            self._store([self._promoted(job, now) for job in due])
+            left = self._by_due_time()
         if due:
             self.wake()
-        return waiting[0].due_at if waiting else None
+        return left[0].due_at if left else None
+
+    def _by_due_time(self) -> list[Job]:
+        waiting = [job for job in self._in_states({State.DEFERRED, State.WAITING}) if job.due_at is not None]
+        return sorted(waiting, key=lambda job: job.due_at or 0)
+
+    def _promoted(self, job: Job, now: int) -> Job:
+        if job.state == State.DEFERRED:
+            return machine.promote(job)
+        is_free = self._holder_of(machine.key_of(job.unique_key)) is None
+        return machine.go_on(job, now) if is_free else job._replace(due_at=now + LOOK_AGAIN)
 
     def cancel(self, ids: Collection[str]) -> list[Job]:
         at = self.clock.moment()
@@ -109,7 +135,10 @@ class MemoryBroker(Broker):
             found = [self._jobs[id] for id in dict.fromkeys(ids) if id in self._jobs]
             cancelled = [machine.cancel(job, at) for job in found if job.state in IDLE]
             self._store(cancelled)
+            gone_on = self._let_go_on(cancelled)
             self._changed.notify_all()
+        if gone_on:
+            self.wake()
         return cancelled
 
     def get(self, id: str) -> Job | None:
@@ -173,11 +202,11 @@ class MemoryBroker(Broker):
                 known = self._workers.get(worker.id, worker)
                 started_at = known.started_at or at
                 self._workers[worker.id] = replace(worker, beat=known.beat + 1, beat_at=at, started_at=started_at)
-            due = [job.due_at for job in self._in_states({State.DEFERRED}) if job.due_at is not None]
+            due = [job.due_at for job in self._by_due_time()]
             ready = [job for job in self._in_states({State.READY}) if queues is None or job.queue_name in queues]
             return Pulse(
                 workers=list(self._workers.values()),
-                next_due=min(due, default=None),
+                next_due=due[0] if due else None,
                 has_alone=any(job.crashes > 0 for job in ready),
                 site=self._site,
                 questions=self._questions({worker.id for worker in workers}),
@@ -255,6 +284,25 @@ class MemoryBroker(Broker):
 
     def _store(self, jobs: Iterable[Job]) -> None:
         self._jobs.update((job.id, job) for job in jobs)
+
+    def _holder_of(self, key: str | None) -> Job | None:
+        live = (job for job in self._jobs.values() if job.holds_key == key and job.state in LIVE)
+        return None if key is None else next(live, None)
+
+    def _may_hold(self, job: Job) -> bool:
+        """Is the key free that a settled job wants to hold?"""
+        holder = self._holder_of(job.holds_key)
+        return holder is None or holder.id == job.id
+
+    def _let_go_on(self, jobs: Iterable[Job]) -> list[Job]:
+        """Let those go on that waited behind jobs which have ended; return them."""
+        ended = [job for job in jobs if job.unique_key is not None and job.state in ENDS]
+        free = [job for job in ended if self._holder_of(machine.key_of(job.unique_key)) is None]
+        behind = {key: self._holder_of(key) for key in map(key_behind, free)}.values()
+        at = max((job.finished_at or 0 for job in ended), default=0)
+        gone_on = [machine.go_on(job, at) for job in behind if job is not None]
+        self._store(gone_on)
+        return gone_on
 
     def _is_held(self, job: Job) -> bool:
         stored = self._jobs.get(job.id)

@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -11,7 +12,7 @@ from django.db import connections, transaction
 
 from mainspring import job as machine
 from mainspring.brokers.base import Broker, Count, Listener, Pulse, Question, Turn, WorkerInfo
-from mainspring.brokers.database import errors, listings, questions, reaches, retention
+from mainspring.brokers.database import errors, keyed, listings, questions, reaches, retention
 from mainspring.brokers.database.cursor import Cursor
 from mainspring.brokers.database.mysql import MySQL
 from mainspring.brokers.database.postgresql import PostgreSQL
@@ -20,6 +21,7 @@ from mainspring.brokers.database.store import END, Connection, Span, Store, Wish
 from mainspring.brokers.database.waiting import wait_for
 from mainspring.brokers.listening import Calls, is_soon
 from mainspring.brokers.store_time import StoreTime
+from mainspring.brokers.uniqueness import OnConflict
 from mainspring.clock import SECOND, Clock
 from mainspring.exceptions import BrokerRefused, BrokerUnavailable
 from mainspring.job import ALONE, ENDS, Job, State
@@ -73,6 +75,23 @@ class DatabaseBroker(Broker):
         self._cursor.line_up(jobs, now)
         if any(is_soon(job, now) for job in jobs):
             self.wake()
+
+    def push_keyed(self, jobs: Sequence[Job], on_conflict: OnConflict) -> list[Job]:
+        if not jobs:
+            return []
+        self._store.refuse_oversized(connections[self.using], (job.arguments for job in jobs))
+        standing = self._run(keyed.push, self._store, jobs, on_conflict)
+        now = self.clock.moment()
+        self._cursor.line_up(standing, now)
+        if any(is_soon(job, now) for job in standing):
+            self.wake()
+        waiting = [job.id for job in standing if job.state == State.WAITING]
+        if waiting and connections[self.using].in_atomic_block:
+            # What they wait for may end before others see them.
+            transaction.on_commit(
+                partial(self._run, keyed.look, self._store, waiting, now), using=self.using, robust=True
+            )
+        return standing
 
     def claim(
         self,
@@ -180,6 +199,7 @@ class DatabaseBroker(Broker):
         with self._store.transaction(connection), connection.cursor() as cursor:
             cancelled = [machine.cancel(job, at) for job in self._store.lock_idle(cursor, ids)]
             self._store.finish(cursor, cancelled)
+            keyed.let_go_on(cursor, self._store, cancelled)
         return cancelled
 
     def get(self, id: str) -> Job | None:

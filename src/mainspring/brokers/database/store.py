@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from django.db import transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from mainspring.brokers.base import Listener, Pulse, WorkerInfo
-from mainspring.brokers.database import reaches
+from mainspring import job as machine
+from mainspring.brokers.base import KEY_WAIT, Listener, Pulse, WorkerInfo
+from mainspring.brokers.database import keyed, reaches
 from mainspring.brokers.database.questions import unanswered
 from mainspring.brokers.database.tables import (
     FINISHED,
@@ -22,10 +23,11 @@ from mainspring.brokers.database.tables import (
     JOB_COLUMNS,
     MUTABLE_COLUMNS,
     REACH,
+    REPLACED_COLUMNS,
     WORKER,
     WORKER_COLUMNS,
 )
-from mainspring.job import ALONE, ENDS, LIVE, PRIORITY_HIGHEST, TIME_BITS, Job
+from mainspring.job import ALONE, ENDS, LIVE, PRIORITY_HIGHEST, TIME_BITS, UNTIL_START, Job, State
 
 if TYPE_CHECKING:
     from mainspring.brokers.database.waiting import EndListener
@@ -50,6 +52,14 @@ QUEUES = (
 
 # Without a limit SQLite would also find a text, if somebody has written one there: it sorts behind all numbers.
 NEXT_DUE = f"(SELECT min(due_at) FROM {JOB} WHERE due_at < {END})"
+
+
+KEY_LOCKED = (
+    f"A transaction that has not ended after {KEY_WAIT:g} s has stored a job with the same unique key."
+    " Nothing was stored; enqueue again later, or keep transactions that enqueue short."
+)
+# What a claim writes there, besides the worker and the moment.
+FREED_KEY = f"CASE WHEN SUBSTR(unique_key, 1, {len(UNTIL_START)}) = '{UNTIL_START}' THEN NULL ELSE holds_key END"
 
 
 class Span(NamedTuple):
@@ -88,6 +98,7 @@ class Store:
     is_in: str
     not_in: str
     on_known_id_keep = "ON CONFLICT (id) DO NOTHING"
+    on_held_key_keep = "ON CONFLICT (holds_key) WHERE holds_key IS NOT NULL DO NOTHING"
     on_known_worker_update = (
         f"ON CONFLICT (id) DO UPDATE SET beat = {WORKER}.beat + 1, beat_at = excluded.beat_at, facts = excluded.facts"
     )
@@ -109,6 +120,8 @@ class Store:
         self.delete = self.delete or f"DELETE FROM {JOB} WHERE id {self.is_in}"
         changes = ", ".join(f"{self.names([name])} = %s" for name in MUTABLE_COLUMNS)
         self.update = f"UPDATE {JOB} SET {changes} WHERE id = %s"
+        changes = ", ".join(f"{self.names([name])} = %s" for name in REPLACED_COLUMNS)
+        self.replace = f"UPDATE {JOB} SET {changes} WHERE id = %s"
 
     def names(self, columns: Iterable[str], table: str = "") -> str:
         return ", ".join(f"{table}{self.quote}{name}{self.quote}" for name in columns)
@@ -154,6 +167,25 @@ class Store:
     def insert_many(self, cursor: Any, jobs: Sequence[Job], on_conflict: str = "") -> None:
         cursor.executemany(f"{self.insert} {on_conflict}", jobs)
 
+    def insert_if_free(self, connection: Connection, job: Job) -> bool:
+        """Insert a job unless another holds its key; return whether it is there."""
+        with connection.cursor() as cursor:
+            cursor.execute(f"{self.insert} {self.on_held_key_keep}", job)
+            return bool(cursor.rowcount == 1)
+
+    def insert_keyed(self, cursor: Any, jobs: Sequence[Job]) -> None:
+        """Insert those of the jobs whose key no other holds."""
+        self.insert_many(cursor, jobs, self.on_held_key_keep)
+
+    def short_lock_waits(self, cursor: Any) -> AbstractContextManager[None]:
+        """Wait for no lock longer than KEY_WAIT in this block, and raise KeyLocked instead, if there is a choice."""
+        return nullcontext()
+
+    def rewrite(self, cursor: Any, jobs: Sequence[Job]) -> None:
+        """Store jobs, locked by this transaction, that an enqueue has changed."""
+        if jobs:
+            cursor.executemany(self.replace, map(attrgetter(*REPLACED_COLUMNS, "id"), jobs))
+
     def claim(self, connection: Connection, wish: Wish) -> list[Job]:
         """Take ready jobs and return them in any order."""
         with self.transaction(connection), connection.cursor() as cursor:
@@ -186,9 +218,14 @@ class Store:
         )
         held = set(cursor.fetchall())
         moved = [job for job in jobs if (job.id, job.token) in held]
-        self.finish(cursor, [job for job in moved if job.state in ENDS])
-        self.put_back(cursor, [job for job in moved if job.state in LIVE])
-        return {job.id for job in moved}
+        ended, back = [job for job in moved if job.state in ENDS], [job for job in moved if job.state in LIVE]
+        self.finish(cursor, ended)
+        keyed.let_go_on(cursor, self, ended)
+        for_key = [job for job in back if machine.is_free_from_start(job)]
+        self.put_back(cursor, [job for job in back if not machine.is_free_from_start(job)])
+        back_with_key = keyed.put_back(cursor, self, for_key) if for_key else []
+        left = {job.id for job in for_key} - {job.id for job in back_with_key}
+        return {job.id for job in moved} - left
 
     def finish(self, cursor: Any, jobs: Sequence[Job]) -> None:
         """Move ended jobs, locked by this transaction, to the finished ones."""
@@ -236,10 +273,14 @@ class Store:
         """Make up to `limit` due jobs ready, passing over those that somebody has locked; return how many."""
         with self.transaction(connection), connection.cursor() as cursor:
             cursor.execute(
-                f"SELECT id FROM {JOB} {self.by_due} WHERE due_at <= %s ORDER BY due_at LIMIT %s {self.skip_locked}",
+                f"SELECT id, state FROM {JOB} {self.by_due} WHERE due_at <= %s ORDER BY due_at LIMIT %s"
+                f" {self.skip_locked}",
                 [now, limit],
             )
-            if ids := [id for (id,) in cursor.fetchall()]:
+            rows = cursor.fetchall()
+            if waiting := [id for id, state in rows if state == State.WAITING]:
+                keyed.look_again(cursor, self, waiting, now)
+            if ids := [id for id, state in rows if state != State.WAITING]:
                 # In this order, as MySQL sets one column after the other.
                 cursor.execute(
                     f"UPDATE {JOB} {self.by_id} SET state = 'ready', {self.names(['rank'])} ="
@@ -249,7 +290,7 @@ class Store:
                     f" WHERE id {self.is_in}",
                     [self.listed(ids)],
                 )
-            return len(ids)
+            return len(rows)
 
     # Looking.
 

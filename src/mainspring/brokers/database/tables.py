@@ -14,9 +14,10 @@ REACH = "mainspring_reach"
 JOB_COLUMNS = Job._fields
 # The others hold whole numbers.
 TEXT_COLUMNS = {
-    "id", "state", "queue_name", "task_path", "arguments", "worker_id", "errors", "worker_ids", "result", "facts"
+    "id", "state", "queue_name", "task_path", "arguments", "worker_id", "errors", "worker_ids", "result", "facts",
+    "unique_key", "holds_key",
 }  # fmt: skip
-FINISHED_COLUMNS = tuple(name for name in JOB_COLUMNS if name not in ("rank", "due_at"))
+FINISHED_COLUMNS = tuple(name for name in JOB_COLUMNS if name not in ("rank", "due_at", "holds_key"))
 WORKER_COLUMNS = ("id", "beat", "started_at", "beat_at", "facts")
 REACH_COLUMNS = ("worker_id", "queue_name", "low", "high")
 QUESTION_COLUMNS = ("id", "worker_id", "kind", "body")
@@ -36,4 +37,10 @@ MUTABLE_COLUMNS = (
     "started_at",
     "last_attempted_at",
     "finished_at",
+    "holds_key",
 )
+# What an enqueue changes of a job that it replaces, with its place.
+REPLACED_COLUMNS = (
+    "queue_name", "priority", "task_path", "arguments", "enqueued_at", "run_after", "max_crashes", "unique_key",
+    "state", "rank", "due_at",
+)  # fmt: skip

@@ -29,11 +29,13 @@ from mainspring.brokers.redis.records import (
 from mainspring.brokers.redis.risks import risks
 from mainspring.brokers.redis.scripts import Script
 from mainspring.brokers.store_time import StoreTime
+from mainspring.brokers.uniqueness import OnConflict, decide, key_behind
 from mainspring.clock import SECOND, Clock
 from mainspring.exceptions import BrokerRefused, BrokerUnavailable
-from mainspring.job import ENDS, IDLE, LIVE, Job, State
+from mainspring.job import ENDS, IDLE, LIVE, LOOK_AGAIN, Job, State
 
 T = TypeVar("T")
+Holders = dict[str | None, tuple[bytes, Job]]  # by the keys that they hold, with their records
 
 MOST_AT_ONCE = 100_000  # jobs of one push: for 3 to 5 seconds the server does nothing else, and must answer within 10
 # Jobs of one script. Lua tells long texts apart by 32 of their characters, so that with many records that are nearly
@@ -41,6 +43,7 @@ MOST_AT_ONCE = 100_000  # jobs of one push: for 3 to 5 seconds the server does n
 PUSHED_AT_ONCE = 500
 MOST = 2**31 - 1  # that a limit can say
 CALL_EVERY = 0.005  # seconds; a call is a part of the script that pushes, and so costs hardly anything
+KEYED_TRIES = 100  # of an enqueue whose key changes hands while it decides
 SLICE = 1000  # jobs that are read at once
 
 
@@ -87,6 +90,43 @@ class RedisBroker(Broker):
         taken: bytes | None = self._client.run_together(guards + pushes)[0]
         return taken
 
+    def push_keyed(self, jobs: Sequence[Job], on_conflict: OnConflict) -> list[Job]:
+        holders: Holders = {}
+        for _ in range(KEYED_TRIES):
+            known = {key: job for key, (_, job) in holders.items()}
+            standing = [decide(job, known.get(job.holds_key), known.get(key_behind(job)), on_conflict) for job in jobs]
+            found = self._store_keyed(jobs, standing, holders)
+            if found is None:
+                return standing
+            holders = found
+        raise BrokerUnavailable(f"The key of job {jobs[0].id} changes hands again and again; nothing was stored.")
+
+    def _store_keyed(self, jobs: Sequence[Job], standing: Sequence[Job], holders: "Holders") -> "Holders | None":
+        """Store what stands, if the keys are held by these and nobody else; return who holds them if they are not."""
+        keys = [key for job in jobs for key in (job.holds_key or "", key_behind(job))]
+        beliefs = [word for key in keys for word in (key, *_holding(holders.get(key)))]
+        before = {job.id: (record, job) for record, job in holders.values()}
+        writes = [job for job in standing if job.id not in before or before[job.id][1] != job]
+        values = [word for job in writes for word in _keyed_write(job, before.get(job.id))]
+        call = any(is_soon(job, self.clock.moment()) for job in writes)
+        code, id, *found = self._run_and_call(call, scripts.KEYED, len(keys), *beliefs, *values)
+        if code == 2:
+            raise BrokerRefused(f"There is a job with the id {id.decode()} already; nothing was stored.")
+        if code == 1:
+            return None
+        rows = zip(keys, found[0][::3], found[0][1::3], found[0][2::3], strict=True)
+        return {key: (record, decode(id, record, claim)) for key, id, record, claim in rows if record is not None}
+
+    def _let_go_on(self, ids: Collection[bytes]) -> None:
+        """Let jobs go on that waited for one which has ended."""
+        if not ids:
+            return
+        now = self.clock.moment()
+        waiting = [
+            (record, job) for record, job in self._read([id.decode() for id in ids]) if job.state == State.WAITING
+        ]
+        self._move((record, job, machine.go_on(job, now)) for record, job in waiting)
+
     def _run_and_call(self, call: bool, script: Script, *values: Any) -> Any:
         """Return what a script returns that may put jobs in line; with `call` tell workers, once these can be seen."""
         with self._calls.made_if(call) as is_due:
@@ -119,10 +159,14 @@ class RedisBroker(Broker):
         if not jobs:
             return set()
         values = [
-            value for job in jobs for value in (job.id, str(job.token), encode(job), line_of(job), *place_of(job))
+            value
+            for job in jobs
+            for value in (job.id, str(job.token), encode(job), line_of(job), *place_of(job), *_keys_of(job))
         ]
         call = any(job.state == State.READY for job in jobs)
-        refused = {id.decode() for id in self._run_and_call(call, scripts.SETTLE, self._end_channel, *values)}
+        not_moved, waited = self._run_and_call(call, scripts.SETTLE, self._end_channel, *values)
+        self._let_go_on(waited)
+        refused = {id.decode() for id in not_moved}
         accepted = {job.id for job in jobs if job.id not in refused}
         if refused:
             stored = {job.id: job for _, job in self._read(refused)}
@@ -152,12 +196,19 @@ class RedisBroker(Broker):
         lines, ids, found, first_due = self._client.run(scripts.DUE, now, min(limit, MOST))
         if not ids:
             return _number(first_due)
-        deferred = [
-            (record, decode(id, record, line=line, state=State.DEFERRED))
+        due = [
+            (record, _waiting_for_time(decode(id, record, line=line)))
             for line, id, record in zip(lines, ids, found, strict=True)
         ]
-        self._move((record, job, _promoted(job)) for record, job in deferred)
+        self._move((record, job, _promoted(job)) for record, job in due if job.state != State.WAITING)
+        self._look_again([(record, job) for record, job in due if job.state == State.WAITING], now)
         return _number(self._client.run(scripts.DUE, now, 0)[-1])
+
+    def _look_again(self, waiting: Sequence[tuple[bytes, Job]], now: int) -> None:
+        """Let jobs go on that wait for others which are gone, and look at the rest later."""
+        gone_on = self._move((record, job, machine.go_on(job, now)) for record, job in waiting)
+        left = [(record, job) for record, job in waiting if job.id not in gone_on]
+        self._move((record, job, job._replace(due_at=now + LOOK_AGAIN)) for record, job in left)
 
     def cancel(self, ids: Collection[str]) -> list[Job]:
         at, cancelled = self.now(), []
@@ -177,10 +228,12 @@ class RedisBroker(Broker):
             values = [
                 value
                 for record, old, new in some
-                for value in (old.id, line_of(old), record, *place_of(old), encode(new), *place_of(new))
+                for value in (old.id, line_of(old), record, *_stand_of(old), encode(new), *_stand_of(new))
             ]
             call = any(new.state == State.READY for _, _, new in some)
-            moved |= {id.decode() for id in self._run_and_call(call, scripts.MOVE, self._end_channel, *values)}
+            these, waited = self._run_and_call(call, scripts.MOVE, self._end_channel, *values)
+            moved |= {id.decode() for id in these}
+            self._let_go_on(waited)
         return moved
 
     def get(self, id: str) -> Job | None:
@@ -323,6 +376,32 @@ class RedisBroker(Broker):
 def _pushed(jobs: Sequence[Job]) -> list[str]:
     """Return what the script PUSH wants to know of new jobs."""
     return [value for job in jobs for value in (job.id, encode(job), line_of(job), *place_of(job))]
+
+
+def _keys_of(job: Job) -> tuple[str, str]:
+    """Return the unique key of a settled job, and that again if it wants to hold it."""
+    return machine.key_of(job.unique_key) or "", job.holds_key or ""
+
+
+def _stand_of(job: Job) -> tuple[str, str, str]:
+    """Return the state and the place of a job, and the key that it holds."""
+    return *place_of(job), job.holds_key or ""
+
+
+def _holding(holder: tuple[bytes, Job] | None) -> tuple[str, str]:
+    """Return the id of who holds a key, and whether it runs."""
+    return ("", "") if holder is None else (holder[1].id, "1" if holder[1].state == State.RUNNING else "")
+
+
+def _keyed_write(job: Job, before: tuple[bytes, Job] | None) -> tuple[str | bytes, ...]:
+    """Return what the script KEYED wants to know of a job that an enqueue stores, or changes from what was before."""
+    old = ("", "", "", "", "") if before is None else (before[0], line_of(before[1]), *_stand_of(before[1]))
+    return job.id, line_of(job), *old, encode(job), *_stand_of(job)
+
+
+def _waiting_for_time(job: Job) -> Job:
+    # Nobody can read the state of a job whose record is damaged.
+    return job if job.state == State.WAITING else job._replace(state=State.DEFERRED)
 
 
 def _promoted(job: Job) -> Job:

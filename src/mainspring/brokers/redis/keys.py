@@ -23,6 +23,7 @@ class Keys(NamedTuple):
     answers: str
     site: str
     guard: str
+    unique: str
 
     @classmethod
     def of(cls, prefix: str) -> "Keys":

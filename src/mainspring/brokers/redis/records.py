@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from mainspring.exceptions import BrokerRefused
-from mainspring.job import ENDS, Job, State
+from mainspring.job import ENDS, Job, State, is_free_from_start
 
 VERSION = 1
 SEPARATOR = "\0"
@@ -16,6 +16,7 @@ _encode = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
 # Of the fields behind the id; those with a default may be missing in records of other programs.
 _TEXTS = {"state", "queue_name", "task_path", "arguments", "worker_id", "errors", "worker_ids"}
 _NUMBERS = {"priority", "enqueued_at", "attempts", "crashes", "interruptions"}
+_OPTIONAL_TEXTS = ("result", "unique_key", "holds_key")
 _FIELDS = Job._fields[1:]
 _sound_types: set[tuple[type, ...]] = set()
 
@@ -44,7 +45,7 @@ def place_of(job: Job) -> Place:
     """Return where a job belongs; a number that should not be there leads to one of the ends."""
     if job.state == State.READY:
         return Place(job.state, in_order(job.rank))
-    if job.state == State.DEFERRED:
+    if job.state in (State.DEFERRED, State.WAITING):
         return Place(job.state, str(max(-EXACT, min(job.due_at or 0, EXACT))))
     return Place(job.state, in_order(job.finished_at) if job.state in ENDS else "")
 
@@ -103,22 +104,23 @@ def _are_sound(types: Sequence[type]) -> bool:
     """Are these the types of a job's fields, as many as must be there?"""
     known = dict(zip(_FIELDS, types, strict=False))
     optional = {name: kind for name, kind in known.items() if name not in _TEXTS | _NUMBERS}
-    result = optional.pop("result", str)
+    texts = [optional.pop(name, str) for name in _OPTIONAL_TEXTS]
     return (
         "enqueued_at" in known
         and all(kind is str for name, kind in known.items() if name in _TEXTS)
         and all(kind is int for name, kind in known.items() if name in _NUMBERS)
         and all(kind in (int, type(None)) for kind in optional.values())
-        and result in (str, type(None))
+        and all(kind in (str, type(None)) for kind in texts)
     )
 
 
 def _claimed(job: Job, text: bytes) -> Job:
     try:
         token, at, worker_id = _text(text).split(" ", 2)
-        return job._replace(state=State.RUNNING, worker_id=worker_id, token=int(token), last_attempted_at=int(at))
+        job = job._replace(state=State.RUNNING, worker_id=worker_id, token=int(token), last_attempted_at=int(at))
     except ValueError:
-        return job._replace(state=State.RUNNING)
+        job = job._replace(state=State.RUNNING)
+    return job._replace(holds_key=None) if job.holds_key is not None and is_free_from_start(job) else job
 
 
 def _text(raw: bytes) -> str:

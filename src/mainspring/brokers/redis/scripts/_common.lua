@@ -4,7 +4,7 @@
 -- Redis before 7 would replay whole scripts on replicas, and refuse to write after it has read a set.
 if redis.replicate_commands then redis.replicate_commands() end
 
-local JOBS, CLAIMS, READY, ALONE, DEFERRED, ENDED, BY_ID, WAITERS, WORKERS, QUESTIONS, ANSWERS, SITE, GUARD = unpack(KEYS)
+local JOBS, CLAIMS, READY, ALONE, DEFERRED, ENDED, BY_ID, WAITERS, WORKERS, QUESTIONS, ANSWERS, SITE, GUARD, UNIQUE = unpack(KEYS)
 local FIRST_ALONE = '2000000000000000'  -- the place of jobs that crashed before, from here on
 local SLICE = 4000  -- values that one call can take; Lua's stack ends at about 8000
 
@@ -100,7 +100,7 @@ local function enter(id, line, state, place)
   redis.call('ZADD', BY_ID, 0, state .. '\0' .. line .. id)
   if state == 'ready' then
     redis.call('ZADD', place < FIRST_ALONE and READY or ALONE, 0, line .. place .. id)
-  elseif state == 'deferred' then
+  elseif state == 'deferred' or state == 'waiting' then
     redis.call('ZADD', DEFERRED, place, line .. id)
   elseif IS_END[state] then
     redis.call('ZADD', ENDED, 0, state .. '\0' .. line .. place .. id)
@@ -111,13 +111,37 @@ local function leave(id, line, state, place)
   redis.call('ZREM', BY_ID, state .. '\0' .. line .. id)
   if state == 'ready' then
     redis.call('ZREM', place < FIRST_ALONE and READY or ALONE, line .. place .. id)
-  elseif state == 'deferred' then
+  elseif state == 'deferred' or state == 'waiting' then
     redis.call('ZREM', DEFERRED, line .. id)
   elseif state == 'running' then
     redis.call('HDEL', CLAIMS, id)
   elseif IS_END[state] then
     redis.call('ZREM', ENDED, state .. '\0' .. line .. place .. id)
   end
+end
+
+-- The id of the live job that holds a unique key, or ''. A worker of an older version may have left a key behind.
+local function holder_of(key)
+  local id = key ~= '' and redis.call('HGET', UNIQUE, key)
+  if not id then return '' end
+  if redis.call('HEXISTS', CLAIMS, id) == 1 then return id end
+  local record = redis.call('HGET', JOBS, id)
+  local state = record and string.match(record, '^%[%d+,"(%a+)"')
+  return state and not IS_END[state] and id or ''
+end
+
+-- May a job hold a key, or '' for none?
+local function may_hold(id, wanted)
+  local holder = wanted ~= '' and holder_of(wanted) or ''
+  return holder == '' or holder == id
+end
+
+-- Note that a job holds `wanted` and no more `former`, either of which may be ''.
+local function hold(id, former, wanted)
+  if former ~= '' and former ~= wanted and redis.call('HGET', UNIQUE, former) == id then
+    redis.call('HDEL', UNIQUE, former)
+  end
+  if wanted ~= '' then redis.call('HSET', UNIQUE, wanted, id) end
 end
 
 -- Delete a job; returns 0 if it is not there.

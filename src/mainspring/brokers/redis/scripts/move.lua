@@ -1,18 +1,25 @@
 -- Move jobs that nobody runs, each only if its record is still what the caller has read. ARGV: the channel to call on
--- or '', that of ends without the id, then for each job its id, line, old record, state and place, and the new ones.
--- Returns the ids of those that were moved.
+-- or '', that of ends without the id, then for each job its id, line, old record, state, place and the key that it holds
+-- or '', and the new record, state, place and key. Returns the ids of those that were moved, and of those that waited for
+-- one that has ended.
 local channel, ends = ARGV[1], ARGV[2]
-local moved = {}
+local moved, waited = {}, {}
 
-for at = 3, #ARGV, 8 do
-  local id, line, old, old_state, old_place, new, state, place = unpack(ARGV, at, at + 7)
-  if redis.call('HGET', JOBS, id) == old and redis.call('HEXISTS', CLAIMS, id) == 0 then
+for at = 3, #ARGV, 10 do
+  local id, line, old, old_state, old_place, former, new, state, place, wanted = unpack(ARGV, at, at + 9)
+  local is_as_read = redis.call('HGET', JOBS, id) == old and redis.call('HEXISTS', CLAIMS, id) == 0
+  if is_as_read and may_hold(id, wanted) then
     leave(id, line, old_state, old_place)
+    if former ~= wanted then hold(id, former, wanted) end
     redis.call('HSET', JOBS, id, new)
     enter(id, line, state, place)
     moved[#moved + 1] = id
-    if IS_END[state] and redis.call('HDEL', WAITERS, id) == 1 then tell(ends .. id) end
+    if IS_END[state] then
+      if redis.call('HDEL', WAITERS, id) == 1 then tell(ends .. id) end
+      local behind = holder_of(former ~= '' and '+' .. former or '')
+      if behind ~= '' then waited[#waited + 1] = behind end
+    end
   end
 end
 tell(channel)
-return moved
+return {moved, waited}
