@@ -19,7 +19,8 @@ TIME_BITS = 52
 # all priorities: such jobs stand at the far end of the same index, out of the way of every other claim.
 ALONE = 1 << 61
 
-# A unique key says until when no other job may have it, then what it is made of: "start:ab12".
+# A unique key says until when no other job may have it, perhaps for how many microseconds from the enqueue on, and
+# what it is made of: "start:ab12", "finish/60000000:ab12".
 UNTIL_START, UNTIL_FINISH = "start", "finish"
 BEHIND = "+"  # stands before the key that a job holds which waits for the one that runs under it
 LOOK_AGAIN = 10_000_000  # microseconds after which a job that waits is looked at, should nobody have told it to go on
@@ -163,6 +164,11 @@ def key_of(unique_key: str | None) -> str | None:
     return None if unique_key is None else unique_key.partition(":")[2]
 
 
+def window_of(job: Job) -> int:
+    """Return for how many microseconds from its enqueue no other may have the key of this job; 0 without a window."""
+    return int((job.unique_key or "").partition(":")[0].partition("/")[2] or 0)
+
+
 def is_free_from_start(job: Job) -> bool:
     """May another job have the key as soon as this one is claimed?"""
     return job.unique_key is not None and job.unique_key.startswith(UNTIL_START)
@@ -280,6 +286,12 @@ def stand_behind(job: Job) -> Job:
     return job._replace(
         state=State.WAITING, rank=None, due_at=job.enqueued_at + LOOK_AGAIN, holds_key=f"{BEHIND}{job.holds_key}"
     )
+
+
+def put_off(job: Job, until: int) -> Job:
+    """Have a new job run at this moment at the earliest."""
+    at = max(until, job.run_after or 0)
+    return job._replace(state=State.DEFERRED, rank=None, run_after=at, due_at=at)
 
 
 def replace(stored: Job, new: Job) -> Job:

@@ -57,7 +57,11 @@ new_jobs = st.fixed_dictionaries(
 
 keyed_jobs = st.fixed_dictionaries(
     {
-        "unique_key": st.builds("{}:{}".format, st.sampled_from(["start", "finish"]), st.sampled_from("abc")),
+        "unique_key": st.builds(
+            "{}:{}".format,
+            st.sampled_from(["start", "finish", "start/5000000", "finish/50000000"]),
+            st.sampled_from("abc"),
+        ),
         "queue_name": st.sampled_from(QUEUES),
         "task_path": st.sampled_from(TASKS),
     }

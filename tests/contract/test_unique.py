@@ -108,16 +108,13 @@ def test_a_replaced_job_keeps_what_has_happened_to_it(broker):
     assert standing.errors == broker.get(claim.id).errors != "[]"
 
 
-@pytest.mark.parametrize("on_conflict", [OnConflict.EXISTING, OnConflict.RAISE])
-def test_until_finish_one_that_runs_keeps_others_out(broker, on_conflict):
+def test_until_finish_one_that_runs_keeps_others_out(broker):
     claim = claimed(broker)
+    _, standing = pushed(broker)
 
-    try:
-        _, standing = pushed(broker, on_conflict=on_conflict)
-    except NotUnique as error:
-        assert error.job_id == claim.id
-    else:
-        assert standing == claim
+    assert standing == claim
+    with pytest.raises(NotUnique):
+        pushed(broker, on_conflict=OnConflict.RAISE)
     assert live(broker) == {claim.id}
 
 
@@ -365,3 +362,77 @@ def test_who_enqueues_while_others_run_and_end_never_makes_two(broker):
         assert len(left) == 1
         broker.settle([jobs.succeeded(broker, left[0])])
     assert live(broker) == set()
+
+
+# A window from the enqueue in which no other may have the key, though the job has ended.
+
+WINDOW = f"finish/{60 * SECOND}:ab12"
+
+
+def ended_in_window(broker):
+    """Enqueue and finish a job whose key has a window of a minute, half of which has passed."""
+    claim = claimed(broker, WINDOW)
+    broker.settle([jobs.succeeded(broker, claim)])
+    broker.clock.travel(30)
+    return broker.get(claim.id)
+
+
+def test_within_the_window_the_one_that_has_ended_stands(broker):
+    ended = ended_in_window(broker)
+    job, standing = pushed(broker, WINDOW)
+
+    assert standing == ended
+    assert broker.get(job.id) is None
+
+
+def test_within_the_window_there_can_be_an_error(broker):
+    ended = ended_in_window(broker)
+
+    with pytest.raises(NotUnique, match="is succeeded") as caught:
+        pushed(broker, WINDOW, on_conflict=OnConflict.RAISE)
+    assert caught.value.job_id == ended.id
+    assert live(broker) == set()
+
+
+@pytest.mark.parametrize("on_conflict", [OnConflict.AFTER, OnConflict.REPLACE])
+def test_within_the_window_one_more_is_put_off(broker, on_conflict):
+    ended = ended_in_window(broker)
+    job, standing = pushed(broker, WINDOW, on_conflict=on_conflict)
+    _, same = pushed(broker, WINDOW, on_conflict=on_conflict)
+
+    assert (standing.id, standing.state) == (same.id, "deferred") == (job.id, broker.get(job.id).state)
+    assert standing.due_at == ended.enqueued_at + 60 * SECOND
+    assert live(broker) == {job.id}
+
+
+def test_behind_the_window_the_key_is_free(broker):
+    ended_in_window(broker)
+    broker.clock.travel(30)
+    job, standing = pushed(broker, WINDOW)
+
+    assert standing == job == broker.get(job.id)
+
+
+def test_the_last_that_ended_counts(broker):
+    ended_in_window(broker)
+    broker.clock.travel(31)
+    second = ended_in_window(broker)
+    _, standing = pushed(broker, WINDOW)
+
+    assert standing == second
+
+
+def test_a_window_is_over_when_its_job_is_pruned(broker):
+    ended = ended_in_window(broker)
+    broker.prune([ended.state], broker.clock.tick(), 10)
+    job, standing = pushed(broker, WINDOW)
+
+    assert standing == job
+
+
+def test_one_that_is_cancelled_keeps_the_window(broker):
+    job, _ = pushed(broker, WINDOW)
+    broker.cancel([job.id])
+    _, standing = pushed(broker, WINDOW)
+
+    assert standing == broker.get(job.id)

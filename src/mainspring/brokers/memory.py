@@ -51,15 +51,16 @@ class MemoryBroker(Broker):
 
     def push_keyed(self, jobs: Sequence[Job], on_conflict: OnConflict) -> list[Job]:
         with self._changed:
-            standing = [
-                decide(job, self._holder_of(job.holds_key), self._holder_of(key_behind(job)), on_conflict)
-                for job in jobs
-            ]
-            if any(job.id in self._jobs and stands is job for job, stands in zip(jobs, standing, strict=True)):
+            standing = [self._standing_for(job, on_conflict) for job in jobs]
+            if any(job.id == stands.id and job.id in self._jobs for job, stands in zip(jobs, standing, strict=True)):
                 raise BrokerRefused("There is a job with this id already; nothing was stored.")
             self._store(standing)
         self.wake()
         return standing
+
+    def _standing_for(self, job: Job, on_conflict: OnConflict) -> Job:
+        holder, waiting = self._holder_of(job.holds_key), self._holder_of(key_behind(job))
+        return decide(job, holder, waiting, on_conflict, self._last_with_window_of(job))
 
     def claim(
         self,
@@ -288,6 +289,10 @@ class MemoryBroker(Broker):
     def _holder_of(self, key: str | None) -> Job | None:
         live = (job for job in self._jobs.values() if job.holds_key == key and job.state in LIVE)
         return None if key is None else next(live, None)
+
+    def _last_with_window_of(self, job: Job) -> Job | None:
+        ended = (other for other in self._in_states(ENDS) if other.unique_key == job.unique_key)
+        return max(ended, key=lambda other: other.enqueued_at, default=None) if machine.window_of(job) else None
 
     def _may_hold(self, job: Job) -> bool:
         """Is the key free that a settled job wants to hold?"""

@@ -51,12 +51,21 @@ def merged(jobs: Sequence[Job], on_conflict: OnConflict) -> Merged:
     return Merged(kept, number_of)
 
 
-def decide(job: Job, holder: Job | None, waiting: Job | None, on_conflict: OnConflict) -> Job:
+def decide(
+    job: Job, holder: Job | None, waiting: Job | None, on_conflict: OnConflict, recent: Job | None = None
+) -> Job:
     """
     Return which job stands for a new one, as it shall be stored; raise NotUnique.
 
-    `holder` is the live job that holds its key, and `waiting` the one that waits behind that, if there is one.
+    `holder` is the live job that holds its key, `waiting` the one that waits behind that, and `recent` the last that
+    ended with the same unique key, where there are such jobs.
     """
+    opens_at = 0 if recent is None else recent.enqueued_at + machine.window_of(job)
+    if opens_at > job.enqueued_at:
+        if holder is None and on_conflict in (OnConflict.EXISTING, OnConflict.RAISE):
+            holder = recent
+        else:
+            job = machine.put_off(job, opens_at)
     if holder is None:
         return job
     if on_conflict == OnConflict.RAISE:

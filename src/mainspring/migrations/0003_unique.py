@@ -34,6 +34,14 @@ class Migration(migrations.Migration):
             name='unique_key',
             field=models.CharField(max_length=64, null=True),
         ),
+        migrations.AddIndex(
+            model_name='finished',
+            index=models.Index(
+                condition=models.Q(('unique_key__isnull', False)),
+                fields=['unique_key', 'enqueued_at'],
+                name='mainspring_finished_key',
+            ),
+        ),
         migrations.AddConstraint(
             model_name='job',
             constraint=models.UniqueConstraint(

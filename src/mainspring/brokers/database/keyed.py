@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from django.db import IntegrityError, transaction
 
 from mainspring import job as machine
-from mainspring.brokers.database.tables import JOB
+from mainspring.brokers.database.tables import FINISHED, JOB
 from mainspring.brokers.uniqueness import OnConflict, decide, key_behind
 from mainspring.exceptions import BrokerRefused, BrokerUnavailable
 from mainspring.job import ENDS, LIVE, LOOK_AGAIN, Job, State
@@ -20,7 +20,7 @@ TRIES = 10  # of an enqueue whose key was held when it inserted, and free when i
 
 def push(connection: "Connection", store: "Store", jobs: Sequence[Job], on_conflict: OnConflict) -> list[Job]:
     """Insert jobs with different keys, and return for each the job that stands for it."""
-    if len(jobs) == 1 and store.insert_if_free(connection, jobs[0]):
+    if len(jobs) == 1 and not machine.window_of(jobs[0]) and store.insert_if_free(connection, jobs[0]):
         return list(jobs)
     with store.transaction(connection), connection.cursor() as cursor, store.short_lock_waits(cursor):
         standing: dict[str, Job] = {}
@@ -48,17 +48,32 @@ def _stored(cursor: Any, store: "Store", jobs: Sequence[Job], on_conflict: OnCon
 
     stored, met = {}, [(job, holders[job.holds_key]) for job in jobs if job.holds_key in holders]
     for job, holder in met:
-        before = waiting.get(key_behind(job))
-        stands = holder if holder.id == job.id else decide(job, holder, before, on_conflict)
-        if stands.state == State.WAITING and before is None:
+        before, is_new = waiting.get(key_behind(job)), holder.id == job.id
+        recent = _last_with_window_of(cursor, store, job)
+        stands = decide(job, None if is_new else holder, before, on_conflict, recent)
+        if is_new and stands.id != job.id:
+            cursor.execute(store.delete, [store.listed([job.id])])
+        elif stands.state == State.WAITING and before is None:
             store.insert_keyed(cursor, [stands])
             stands = _holders(cursor, store, [stands.holds_key], "").get(stands.holds_key, stands)
             if stands.id != job.id:
                 continue  # somebody else was faster: once more
-        elif stands not in (holder, before):
+        elif stands not in (job, holder, before):
             store.rewrite(cursor, [stands])
         stored[job.id] = stands
     return stored
+
+
+def _last_with_window_of(cursor: Any, store: "Store", job: Job) -> Job | None:
+    """Return the last that has ended with the unique key of a job, if the key has a window."""
+    # Asked when this job or another holds the key, so that no third can end with it meanwhile.
+    if not machine.window_of(job):
+        return None
+    cursor.execute(
+        f"SELECT {store.finished_as_job} FROM {FINISHED} WHERE unique_key = %s ORDER BY enqueued_at DESC LIMIT 1",
+        [job.unique_key],
+    )
+    return next(map(Job._make, cursor.fetchall()), None)
 
 
 def _see_to_waiting(cursor: Any, store: "Store", standing: dict[str, Job]) -> None:

@@ -94,7 +94,10 @@ class RedisBroker(Broker):
         holders: Holders = {}
         for _ in range(KEYED_TRIES):
             known = {key: job for key, (_, job) in holders.items()}
-            standing = [decide(job, known.get(job.holds_key), known.get(key_behind(job)), on_conflict) for job in jobs]
+            standing = [
+                decide(job, *map(known.get, _keys_for(job)[:2]), on_conflict, known.get(_ended_key(job)))
+                for job in jobs
+            ]
             found = self._store_keyed(jobs, standing, holders)
             if found is None:
                 return standing
@@ -103,7 +106,7 @@ class RedisBroker(Broker):
 
     def _store_keyed(self, jobs: Sequence[Job], standing: Sequence[Job], holders: "Holders") -> "Holders | None":
         """Store what stands, if the keys are held by these and nobody else; return who holds them if they are not."""
-        keys = [key for job in jobs for key in (job.holds_key or "", key_behind(job))]
+        keys = [key for job in jobs for key in _keys_for(job)]
         beliefs = [word for key in keys for word in (key, *_holding(holders.get(key)))]
         before = {job.id: (record, job) for record, job in holders.values()}
         writes = [job for job in standing if job.id not in before or before[job.id][1] != job]
@@ -378,9 +381,19 @@ def _pushed(jobs: Sequence[Job]) -> list[str]:
     return [value for job in jobs for value in (job.id, encode(job), line_of(job), *place_of(job))]
 
 
-def _keys_of(job: Job) -> tuple[str, str]:
-    """Return the unique key of a settled job, and that again if it wants to hold it."""
-    return machine.key_of(job.unique_key) or "", job.holds_key or ""
+def _keys_for(job: Job) -> list[str]:
+    """Return under which keys stand those who decide about a new job."""
+    return [job.holds_key or "", key_behind(job), *([_ended_key(job)] if machine.window_of(job) else [])]
+
+
+def _ended_key(job: Job) -> str:
+    """Return under which key the last job stands that has ended with the unique key of this one."""
+    return f"={job.unique_key}"
+
+
+def _keys_of(job: Job) -> tuple[str, str, str]:
+    """Return what a settled job holds at the most and what it shall hold of its unique key, and that key."""
+    return machine.key_of(job.unique_key) or "", job.holds_key or "", job.unique_key or ""
 
 
 def _stand_of(job: Job) -> tuple[str, str, str]:

@@ -144,9 +144,24 @@ local function hold(id, former, wanted)
   if wanted ~= '' then redis.call('HSET', UNIQUE, wanted, id) end
 end
 
+-- The last two fields of a record are the unique key and what the job holds of it; most have neither. Where a key has a
+-- window, which stands behind a slash, the last job that has ended with it is noted as long as it is kept.
+local function unique_key_of(record)
+  local tail = record and string.sub(record, -160) or ''
+  return string.match(tail, '"([^"]*)",null%]$') or string.match(tail, '"([^"]*)","[^"]*"%]$') or ''
+end
+
+local function note_end(id, unique_key)
+  if string.find(unique_key, '/', 1, true) then redis.call('HSET', UNIQUE, '=' .. unique_key, id) end
+end
+
 -- Delete a job; returns 0 if it is not there.
 local function forget(id, line, state, place)
   leave(id, line, state, place)
+  if redis.call('EXISTS', UNIQUE) == 1 then
+    local noted = '=' .. unique_key_of(redis.call('HGET', JOBS, id))
+    if redis.call('HGET', UNIQUE, noted) == id then redis.call('HDEL', UNIQUE, noted) end
+  end
   redis.call('HDEL', WAITERS, id)
   return redis.call('HDEL', JOBS, id)
 end

@@ -10,10 +10,9 @@ for at = 5, 4 + prefixes do
   end
 end
 
--- The last two fields of a record are the unique key and what the job holds of it; most have neither.
 local function give_back_key(id, record)
-  if string.sub(record, -2) ~= '"]' then return end
-  local key = string.match(string.sub(record, -160), '"start:([^"]*)","[^"]*"%]$')
+  if string.sub(record, -2) ~= '"]' then return end  -- nothing is held
+  local key = string.match(unique_key_of(record), '^start[^:]*:(.*)$')
   if key and redis.call('HGET', UNIQUE, key) == id then redis.call('HDEL', UNIQUE, key) end
 end
 

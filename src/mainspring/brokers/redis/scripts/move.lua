@@ -16,6 +16,7 @@ for at = 3, #ARGV, 10 do
     moved[#moved + 1] = id
     if IS_END[state] then
       if redis.call('HDEL', WAITERS, id) == 1 then tell(ends .. id) end
+      note_end(id, unique_key_of(new))
       local behind = holder_of(former ~= '' and '+' .. former or '')
       if behind ~= '' then waited[#waited + 1] = behind end
     end
