@@ -14,14 +14,17 @@ if TYPE_CHECKING:
         BrokerUnavailable,
         InvalidArguments,
         JobFailed,
+        KeyLocked,
         MainspringError,
         NotInJob,
         NotSentYet,
+        NotUnique,
         ResultTimeout,
         Retry,
         TimeLimitExceeded,
         UnknownTask,
     )
+    from mainspring.flow.unique import Unique
     from mainspring.results import Result
     from mainspring.retries import Backoff
     from mainspring.tasks import Task, task
@@ -44,6 +47,9 @@ _HOMES = {
     "ResultTimeout": "exceptions",
     "NotInJob": "exceptions",
     "NotSentYet": "exceptions",
+    "NotUnique": "exceptions",
+    "KeyLocked": "exceptions",
+    "Unique": "flow.unique",
     "TimeLimitExceeded": "exceptions",
     "UnknownTask": "exceptions",
 }
@@ -53,14 +59,17 @@ __all__ = [
     "CurrentJob",
     "InvalidArguments",
     "JobFailed",
+    "KeyLocked",
     "MainspringError",
     "NotInJob",
     "NotSentYet",
+    "NotUnique",
     "Result",
     "ResultTimeout",
     "Retry",
     "Task",
     "TimeLimitExceeded",
+    "Unique",
     "UnknownTask",
     "__version__",
     "current_job",

@@ -20,6 +20,7 @@ from mainspring import kinds, outbox
 from mainspring.brokers.base import Broker
 from mainspring.brokers.database import DatabaseBroker
 from mainspring.brokers.memory import MemoryBroker
+from mainspring.brokers.uniqueness import OnConflict
 from mainspring.calls import check_path, check_signature
 from mainspring.clock import SECOND, to_moment
 from mainspring.compat import (
@@ -35,10 +36,12 @@ from mainspring.compat import (
 )
 from mainspring.conf import Options, did_you_mean, options_for, prefix_for
 from mainspring.exceptions import InvalidArguments
+from mainspring.flow.unique import Unique
 from mainspring.job import Job
 from mainspring.kinds import LONGEST_QUEUE_NAME
 from mainspring.payload import encode_arguments
 from mainspring.results import Result, result_of, shown
+from mainspring.signatures import bound
 from mainspring.tasks import Task, copy_task
 
 LONGEST_ID = 36  # characters, the width of its column
@@ -86,6 +89,9 @@ class MainspringBackend(BaseTaskBackend):
         """
         Store a call of the task as a job that exists if and only if the caller's transaction commits.
 
+        Where the task is unique and another job stands for this call, return that one's result, whose `is_existing`
+        is True, or raise NotUnique.
+
         Raise InvalidTask or InvalidArguments, with nothing stored, for what could never be run.
         """
         return self.enqueue_many(task, [(args, kwargs)])[0]
@@ -95,11 +101,16 @@ class MainspringBackend(BaseTaskBackend):
         self.validate_task(task)
         check_path(task.func, task.module_path, self.alias)
         jobs = self._jobs(task, list(calls))
-        if jobs:
-            outbox.deliver(self.broker, jobs, on_commit=self.mainspring_options.on_commit)
-        results = [self._enqueued(task, job) for job in jobs]
+        unique = getattr(task, "unique", None)
+        on_conflict = None if unique is None else OnConflict(unique.on_conflict)
+        standing = outbox.deliver(self.broker, jobs, self.mainspring_options.on_commit, on_conflict) if jobs else []
+        results = [
+            self._enqueued(task, stands) if stands.id == job.id else self._existing(stands)
+            for job, stands in zip(jobs, standing, strict=True)
+        ]
         for result in results:
-            task_enqueued.send(type(self), task_result=result)
+            if not result.is_existing:
+                task_enqueued.send(type(self), task_result=result)
         return results
 
     def get_result(self, result_id: str) -> Result:
@@ -140,6 +151,7 @@ class MainspringBackend(BaseTaskBackend):
     def _job(self, task: AnyTask, args: Sequence[Any], kwargs: Mapping[str, Any], at: int) -> Job:
         check_signature(task, args, kwargs)
         path = task.module_path
+        unique: Unique | None = getattr(task, "unique", None)
         return machine.new_job(
             task_path=path,
             arguments=encode_arguments(path, args, kwargs, self.mainspring_options.max_payload),
@@ -148,6 +160,9 @@ class MainspringBackend(BaseTaskBackend):
             at=at,
             run_after=_run_after(task.run_after, at),
             max_crashes=getattr(task, "max_crashes", None),
+            unique_key=None
+            if unique is None
+            else unique.key(path, bound(task.func, task.takes_context, args, kwargs)),
         )
 
     def _enqueued(self, task: AnyTask, job: Job) -> Result:
@@ -155,6 +170,11 @@ class MainspringBackend(BaseTaskBackend):
             task = copy_task(task, type(task), run_after=shown(job.run_after))
         result = result_of(job, self.alias)
         object.__setattr__(result, "task", task)
+        return result
+
+    def _existing(self, job: Job) -> Result:
+        result = result_of(job, self.alias)
+        object.__setattr__(result, "is_existing", True)
         return result
 
     def _find(self, id: str) -> Job | None:

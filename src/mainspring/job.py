@@ -174,6 +174,11 @@ def is_free_from_start(job: Job) -> bool:
     return job.unique_key is not None and job.unique_key.startswith(UNTIL_START)
 
 
+def may_be_superseded(job: Job) -> bool:
+    """Does this job, as a claim of it came out, want its key again, which another may have by now?"""
+    return job.state in IDLE and is_free_from_start(job)
+
+
 def is_repeat(job: Job, stored: Job) -> bool:
     """Has this outcome of a claim been stored before, so that the reply to that write was lost?"""
     # The counters tell a repeated retry from one that comes after the job was rescued: both end READY, same token.
@@ -265,13 +270,13 @@ def cancel(job: Job, at: int) -> Job:
     )
 
 
-def supersede(job: Job, at: int) -> Job:
+def supersede(job: Job, holder: Job, at: int) -> Job:
     """
     End a job that cannot come back, because another with its unique key has been enqueued since it was claimed.
 
     `job` is what it would have become. Its errors and counters stay; it is DISCARDED, for the other does its work.
     """
-    text = "Another job with the same unique key was enqueued while this one was claimed, and does its work."
+    text = f"Job {holder.id} with the same unique key was enqueued while this one was claimed, and does its work."
     error = error_entry("mainspring.exceptions.Superseded", text, finished_at=at)
     errors = _append(job.errors, error)
     running = job._replace(state=State.RUNNING)  # as it still is in the store
@@ -285,6 +290,20 @@ def stand_behind(job: Job) -> Job:
     """Have a new job wait until the one ends that runs under its key."""
     return job._replace(
         state=State.WAITING, rank=None, due_at=job.enqueued_at + LOOK_AGAIN, holds_key=f"{BEHIND}{job.holds_key}"
+    )
+
+
+def leave_out(job: Job, standing: Job, at: int) -> Job:
+    """Return a new job as it is kept when another with its key stands for it, and its caller knows it already."""
+    text = f"Job {standing.id} with the same unique key was there when this one was sent, and stands for it."
+    error = error_entry("mainspring.exceptions.Superseded", text, finished_at=at)
+    return job._replace(
+        state=State.DISCARDED,
+        rank=None,
+        due_at=None,
+        holds_key=None,
+        finished_at=at,
+        errors=_append(job.errors, error),
     )
 
 

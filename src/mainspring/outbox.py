@@ -12,12 +12,14 @@ from collections.abc import Iterator, Sequence
 from django.db import DEFAULT_DB_ALIAS, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+from mainspring import job as machine
 from mainspring.brokers.base import Broker
 from mainspring.brokers.database.transactions import in_transaction
+from mainspring.brokers.uniqueness import OnConflict
 from mainspring.clock import SECOND
 from mainspring.exceptions import BrokerRefused, BrokerUnavailable, MainspringError, NotSentYet
 from mainspring.job import Job
-from mainspring.outbox_table import OutboxTable, Row, decode
+from mainspring.outbox_table import OutboxTable, Row, decode, on_conflict_of
 
 logger = logging.getLogger("mainspring")
 
@@ -29,23 +31,29 @@ LEFT_ALONE = 60.0  # seconds without a sweep of a database that has no outbox or
 _left_alone: dict[str, float] = {}
 
 
-def deliver(broker: Broker, jobs: Sequence[Job], *, on_commit: bool | None = None) -> bool:
+def deliver(
+    broker: Broker, jobs: Sequence[Job], on_commit: bool | None = None, on_conflict: OnConflict | None = None
+) -> Sequence[Job]:
     """
-    Push new jobs such that they exist if and only if the caller's transaction commits; return whether they are pushed.
+    Push new jobs such that they exist if and only if the caller's transaction commits; return what stands for each.
 
-    With `on_commit` True they wait in this process for the commit, not in the outbox; with False for nothing.
+    With `on_commit` True they wait in this process for the commit, not in the outbox; with False for nothing. With
+    `on_conflict` they have unique keys. Of one that has to wait nobody knows yet whether it meets another: if it does
+    when it is sent, and that stands for it, it is stored as DISCARDED.
     """
     connection = None if on_commit is False else _open_transaction(broker)
     if connection is None:
+        if on_conflict is not None:
+            return broker.push_unique(jobs, on_conflict)
         broker.push(jobs)
-        return True
+        return jobs
     if on_commit or not broker.is_shared:
-        transaction.on_commit(Sending(broker, jobs), using=connection.alias)
-        return False
-    _put(OutboxTable(connection.alias), broker, jobs)
+        transaction.on_commit(Sending(broker, jobs, on_conflict), using=connection.alias)
+        return jobs
+    _put(OutboxTable(connection.alias), broker, jobs, on_conflict)
     if connection.in_atomic_block:
-        transaction.on_commit(Sending(broker, jobs, outbox=connection.alias), using=connection.alias)
-    return False
+        transaction.on_commit(Sending(broker, jobs, on_conflict, outbox=connection.alias), using=connection.alias)
+    return jobs
 
 
 def now(broker: Broker) -> int:
@@ -56,9 +64,12 @@ def now(broker: Broker) -> int:
 class Sending:
     """Sends jobs after the commit; `outbox` is the alias of the database whose outbox holds them meanwhile."""
 
-    def __init__(self, broker: Broker, jobs: Sequence[Job], outbox: str | None = None) -> None:
+    def __init__(
+        self, broker: Broker, jobs: Sequence[Job], on_conflict: OnConflict | None = None, outbox: str | None = None
+    ) -> None:
         self.broker = broker
         self.jobs = jobs
+        self.on_conflict = on_conflict
         self.outbox = outbox
         self.is_sent = False
 
@@ -67,15 +78,29 @@ class Sending:
             return
         self.is_sent = True
         if self.outbox is None:
-            self.broker.push(self.jobs)
+            _send(self.broker, self.jobs, self.on_conflict, once=False)
             return
         try:
             # A sweep may have been faster if the transaction took long.
-            self.broker.push(self.jobs, once=True)
+            _send(self.broker, self.jobs, self.on_conflict, once=True)
             OutboxTable(self.outbox).delete([job.id for job in self.jobs])
         except MainspringError as error:
             ids = ", ".join(job.id for job in self.jobs[:10])
             logger.warning("Jobs %s stay in the outbox of DATABASES[%r] for now: %s", ids, self.outbox, error)
+
+
+def _send(broker: Broker, jobs: Sequence[Job], on_conflict: OnConflict | None, *, once: bool) -> None:
+    """Push jobs whose transaction has committed; those for which another stands are stored as discarded."""
+    if on_conflict is None:
+        broker.push(jobs, once=once)
+        return
+    standing = broker.push_unique(jobs, on_conflict.once_sent, once=once)
+    at = broker.clock.moment()
+    met = [
+        machine.leave_out(job, stands, at) for job, stands in zip(jobs, standing, strict=True) if stands.id != job.id
+    ]
+    if met:
+        broker.keep(met)
 
 
 def send_waiting(broker: Broker) -> None:
@@ -140,9 +165,9 @@ def _waiting(broker: Broker) -> Iterator[Sending]:
                 yield hook
 
 
-def _put(table: OutboxTable, broker: Broker, jobs: Sequence[Job]) -> None:
+def _put(table: OutboxTable, broker: Broker, jobs: Sequence[Job], on_conflict: OnConflict | None) -> None:
     try:
-        table.insert(broker.alias, jobs)
+        table.insert(broker.alias, jobs, on_conflict)
     except BrokerUnavailable as error:
         raise BrokerUnavailable(
             f"A job for TASKS[{broker.alias!r}] in a transaction of DATABASES[{table.alias!r}] needs an outbox there; "
@@ -186,7 +211,9 @@ def _sweep(table: OutboxTable, broker: Broker) -> int:
 def _push(broker: Broker, rows: Sequence[Row]) -> set[str]:
     """Push the jobs of outbox rows; return the ids of those that the store refuses, or that nobody can read."""
     try:
-        broker.push([decode(text) for _, text in rows], once=True)
+        sent = [(decode(text), on_conflict_of(text)) for _, text in rows]
+        for on_conflict in dict.fromkeys(on_conflict for _, on_conflict in sent):
+            _send(broker, [job for job, how in sent if how == on_conflict], on_conflict, once=True)
         return set()
     except (BrokerRefused, TypeError, ValueError) as error:
         if len(rows) == 1:

@@ -73,8 +73,9 @@ class Result(GenericTaskResult[P, R], Generic[P, R]):
     logged.
     """
 
-    __slots__ = ("_job",)
+    __slots__ = ("_job", "is_existing")
     _job: Job
+    is_existing: bool  # did the enqueue that returned this meet a job that stands for it? see `mainspring.Unique`
 
     def __getattr__(self, name: str) -> Any:
         # Python comes here for a slot that is still empty.
@@ -275,9 +276,10 @@ _READ: dict[str, Callable[[Job, str], Any]] = {
     "kwargs": lambda job, alias: decode_arguments(job.arguments)[1],
     "errors": _errors,
     "worker_ids": _worker_ids,
+    "is_existing": lambda job, alias: False,
     "_return_value": lambda job, alias: decode_result(job.result),
 }
-_CHANGING = _READ.keys() - {"task", "id", "args", "kwargs"}
+_CHANGING = _READ.keys() - {"task", "id", "is_existing"}
 
 
 def shown(moment: int | None) -> datetime | None:

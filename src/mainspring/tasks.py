@@ -24,9 +24,11 @@ from mainspring.compat import (
     P,
     R,
 )
-from mainspring.conf import check_value, options_for, read_as
+from mainspring.conf import check_value, did_you_mean, options_for, read_as
 from mainspring.exceptions import InvalidOptions, UnknownTask
+from mainspring.flow.unique import Unique, parse_unique
 from mainspring.retries import parse_exceptions
+from mainspring.signatures import for_callers
 
 if TYPE_CHECKING:
     from mainspring.results import Result
@@ -43,7 +45,8 @@ class Task(GenericTask[P, R], Generic[P, R]):
     name of a kind of Backoff, a Backoff, a duration, a list of durations, or a function of the attempt and the
     exception. `retry_on` and `give_up_on` are exception classes; the latter goes first. `max_crashes` is at which
     death of its worker a job is given up; 0 means that it is never run twice. `timeout` is how long a run may last,
-    0 meaning without limit, and `grace` how long after that until a run that takes no notice is given up.
+    0 meaning without limit, and `grace` how long after that until a run that takes no notice is given up. `unique`
+    keeps a second job out while there is one: a Unique, or True for Unique().
     """
 
     # Again, because before Django 6.1 a Task has no defaults.
@@ -60,6 +63,7 @@ class Task(GenericTask[P, R], Generic[P, R]):
     max_crashes: int | None = None
     timeout: float | None = None
     grace: float | None = None
+    unique: Unique | None = None
 
     def __post_init__(self) -> None:
         backend = self.get_backend()
@@ -140,6 +144,7 @@ def task(
     max_crashes: int | None = ...,
     timeout: timedelta | float | str | None = ...,
     grace: timedelta | float | str | None = ...,
+    unique: Unique | bool | None = ...,
 ) -> Decorator: ...
 @overload
 def task(
@@ -155,6 +160,7 @@ def task(
     max_crashes: int | None = ...,
     timeout: timedelta | float | str | None = ...,
     grace: timedelta | float | str | None = ...,
+    unique: Unique | bool | None = ...,
 ) -> ContextDecorator: ...
 def task(function: Callable[..., Any] | None = None, **options: Any) -> Any:
     """
@@ -288,6 +294,13 @@ def _check_options(task: Task) -> None:
             object.__setattr__(task, name, read(given))
         except (InvalidOptions, ValueError) as error:
             problems.append(f"@task {task.module_path}, {name}: {error}.")
+    if not problems and task.unique is not None and isinstance(task.unique.by, tuple):
+        known = list(for_callers(task.func, task.takes_context).parameters)
+        problems = [
+            f"@task {task.module_path}, unique: by: the function has no argument {name!r}{did_you_mean(name, known)}"
+            for name in task.unique.by
+            if name not in known
+        ]
     if problems:
         raise InvalidTask("\n".join(problems))
 
@@ -304,4 +317,5 @@ _READ: dict[str, Callable[[Any], Any]] = {
     "max_crashes": _or_none(partial(check_value, "max_crashes")),
     "timeout": _or_none(partial(read_as, kinds.TIMEOUT)),
     "grace": _or_none(partial(check_value, "grace")),
+    "unique": parse_unique,
 }

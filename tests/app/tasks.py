@@ -166,3 +166,37 @@ def is_inheritable(fd):
         return os.get_inheritable(fd)
     except OSError:
         return False
+
+
+@mainspring.task(unique=True)
+def sync(account_id, dry=False):
+    return account_id
+
+
+@mainspring.task(unique=mainspring.Unique(by="account_id", until="start", on_conflict="replace"))
+def reindex(account_id, text):
+    return text
+
+
+@mainspring.task(unique=mainspring.Unique(by=lambda account_id, text: account_id % 10, on_conflict="raise"))
+def by_shard(account_id, text):
+    return text
+
+
+@mainspring.task(unique=mainspring.Unique(on_conflict="after"))
+def once_more(account_id):
+    return account_id
+
+
+@mainspring.task(unique=mainspring.Unique(window="10m"))
+def once_in_ten_minutes(account_id):
+    return account_id
+
+
+@mainspring.task(unique=mainspring.Unique(by=["account_id"], until="start"), max_attempts=3, backoff=[0.0])
+def enqueue_a_twin_and_fail(account_id, depth=0):
+    """Enqueue another with the same key, and fail, so that it would have to come back beside that."""
+    if depth == 0:
+        enqueue_a_twin_and_fail.enqueue(account_id, depth=1)
+        raise ValueError("boom")
+    return depth

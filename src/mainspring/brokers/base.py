@@ -11,7 +11,7 @@ from mainspring.brokers.deaths import WorkerDeath
 from mainspring.brokers.uniqueness import OnConflict, merged
 from mainspring.clock import SECOND, Clock
 from mainspring.exceptions import BrokerRefused, BrokerUnavailable
-from mainspring.job import IDLE, Job, State
+from mainspring.job import Job, State
 
 INLINE = "inline"  # the worker id of whoever runs jobs in the calling thread, who has no beat
 KEY_WAIT = 2.0  # seconds that an enqueue waits for a transaction that may store a job with the same unique key
@@ -152,16 +152,22 @@ class Broker(ABC):
         """
         Store new jobs in one go, all or none, and wake a worker once they can be seen.
 
+        None holds a unique key: see `push_unique`.
         `once` leaves out every job whose id the store already holds, live or ended; without it the ids must be new.
         Raise BrokerRefused when the store will not take a value, or holds a live job under one of the ids.
         """
 
     @abstractmethod
-    def push_keyed(self, jobs: Sequence[Job], on_conflict: OnConflict) -> list[Job]:
+    def keep(self, jobs: Sequence[Job]) -> None:
+        """Store jobs that have ended without ever being live, but for those whose id is there already."""
+
+    @abstractmethod
+    def push_keyed(self, jobs: Sequence[Job], on_conflict: OnConflict, *, once: bool = False) -> list[Job]:
         """
         Store new jobs, each with a unique key of its own, and return for each the job that stands for it then.
 
-        That is itself unless another live job holds its key; then `on_conflict` decides. All is done or nothing. Raise
+        With `once` a job whose id the store already holds, live or ended, stands for itself and is left as it is. Any
+        other does unless another live job holds its key; then `on_conflict` decides. All is done or nothing. Raise
         NotUnique where it says so, KeyLocked when a transaction that has not ended holds a key for longer than
         KEY_WAIT, and BrokerRefused as `push` does.
         """
@@ -225,6 +231,10 @@ class Broker(ABC):
     @abstractmethod
     def get(self, id: str) -> Job | None:
         """Return the job, live or ended, or None."""
+
+    @abstractmethod
+    def holders(self, keys: Collection[str]) -> dict[str | None, Job]:
+        """Return the live jobs that hold these unique keys, by their keys."""
 
     @abstractmethod
     def search(
@@ -337,27 +347,31 @@ class Broker(ABC):
 
     # What follows from it.
 
-    def push_unique(self, jobs: Sequence[Job], on_conflict: OnConflict) -> list[Job]:
-        """Do as `push_keyed` with jobs some of which may have the same key."""
+    def push_unique(self, jobs: Sequence[Job], on_conflict: OnConflict, *, once: bool = False) -> list[Job]:
+        """Do as `push_keyed` with jobs some of which may have the same key; with `once` each of them by itself."""
+        if once:
+            # One of them may have been sent and have ended before; it then stands for no other.
+            return [stands for job in jobs for stands in self.push_keyed([job], on_conflict, once=True)]
         jobs, number_of = merged(jobs, on_conflict)
         # In one order, or two who store the same keys could wait for each other.
         ordered = sorted(jobs, key=lambda job: job.holds_key or "")
-        standing = {job.id: stands for job, stands in zip(ordered, self.push_keyed(ordered, on_conflict), strict=True)}
+        pushed = self.push_keyed(ordered, on_conflict)
+        standing = {job.id: stands for job, stands in zip(ordered, pushed, strict=True)}
         return [standing[jobs[number].id] for number in number_of]
 
     def supersede(self, jobs: Sequence[Job], accepted: Collection[str]) -> list[Job]:
         """
-        End those of some settled jobs that were not accepted because another has the key that they want again.
+        End those of some settled jobs that were not accepted because another holds the key that they want again.
 
         Return them as they ended. What was not accepted for another reason is left alone.
         """
-        at = self.clock.moment()
-        lost = [
-            job for job in jobs if job.id not in accepted and job.state in IDLE and machine.is_free_from_start(job)
-        ]
+        lost = [job for job in jobs if job.id not in accepted and machine.may_be_superseded(job)]
         if not lost:
             return []
-        ended = [machine.supersede(job, at) for job in lost]
+        at = self.clock.moment()
+        holders = self.holders({job.holds_key for job in lost if job.holds_key is not None})
+        met = [(job, holders[job.holds_key]) for job in lost if job.holds_key in holders]
+        ended = [machine.supersede(job, holder, at) for job, holder in met if holder.id != job.id]
         accepted, _ = self.settle_each(ended)
         return [job for job in ended if job.id in accepted]
 

@@ -49,10 +49,16 @@ class MemoryBroker(Broker):
             self._store(new.values())
         self.wake()
 
-    def push_keyed(self, jobs: Sequence[Job], on_conflict: OnConflict) -> list[Job]:
+    def keep(self, jobs: Sequence[Job]) -> None:
         with self._changed:
-            standing = [self._standing_for(job, on_conflict) for job in jobs]
-            if any(job.id == stands.id and job.id in self._jobs for job, stands in zip(jobs, standing, strict=True)):
+            self._store(job for job in jobs if job.id not in self._jobs)
+
+    def push_keyed(self, jobs: Sequence[Job], on_conflict: OnConflict, *, once: bool = False) -> list[Job]:
+        with self._changed:
+            known = {job.id: self._jobs[job.id] for job in jobs if once and job.id in self._jobs}
+            standing = [known.get(job.id) or self._standing_for(job, on_conflict) for job in jobs]
+            are_new = (job.id == stands.id and not once for job, stands in zip(jobs, standing, strict=True))
+            if any(is_new and job.id in self._jobs for is_new, job in zip(are_new, jobs, strict=True)):
                 raise BrokerRefused("There is a job with this id already; nothing was stored.")
             self._store(standing)
         self.wake()
@@ -144,6 +150,11 @@ class MemoryBroker(Broker):
 
     def get(self, id: str) -> Job | None:
         return self._jobs.get(id)
+
+    def holders(self, keys: Collection[str]) -> dict[str | None, Job]:
+        with self._changed:
+            found = {key: self._holder_of(key) for key in keys}
+        return {key: job for key, job in found.items() if job is not None}
 
     def search(
         self,

@@ -22,6 +22,11 @@ class OnConflict(StrEnum):
     RAISE = "raise"
     AFTER = "after"
 
+    @property
+    def once_sent(self) -> "OnConflict":
+        """What happens to a job that is sent later, when nobody is there any more to catch an error."""
+        return OnConflict.EXISTING if self == OnConflict.RAISE else self
+
     def waits_behind(self, holder: Job) -> bool:
         """Shall a new job wait until this one, which has its key, has ended?"""
         return holder.state == State.RUNNING and self in (OnConflict.REPLACE, OnConflict.AFTER)

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from contextvars import copy_context
+from dataclasses import replace
 from typing import Any
 
 from asgiref.sync import async_to_sync
@@ -40,7 +41,8 @@ class Inline:
             job = claimed[0]
             task = self._tasks.find(job.task_path)
             if task is None:
-                self._broker.settle([machine.release(job)])
+                released = [machine.release(job)]
+                self._broker.supersede(released, self._broker.settle(released))
                 continue
             run = async_to_sync(self._execution.arun) if task.is_async else self._execution.run
             with _savepoints():
@@ -55,7 +57,9 @@ class Inline:
         accepted, refused = self._broker.settle_each([ran.job])
         if refused:
             return self._settle(self._execution.refused(ran, refused[0][1]))
-        if not accepted:
+        if superseded := self._broker.supersede([ran.job], accepted):
+            ran = replace(ran, job=superseded[0])
+        elif not accepted:
             raise MainspringError(f"Job {ran.job.id} was taken away while it ran; its outcome was dropped.")
         self._execution.announce(ran)
         return ran

@@ -5,7 +5,9 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import replace
 
+from mainspring import job as machine
 from mainspring.brokers.base import Broker
 from mainspring.conf import Options
 from mainspring.exceptions import BrokerRefused, BrokerUnavailable
@@ -117,16 +119,30 @@ class Outcomes:
     ) -> list[Ran]:
         """Return what the store has accepted of a batch, and see to the rest."""
         reasons = {job.id: error for job, error in refused}
+        ended = self._superseded(batch, accepted)
+        known = {*accepted, *reasons, *(ran.job.id for ran in ended)}
         for ran in batch:
             if ran.job.id in reasons:
                 self._refuse(ran, reasons[ran.job.id])
-            elif ran.job.id not in accepted:
+            elif ran.job.id not in known:
                 logger.warning(
                     "Job %s (%s) ran here, but it is no longer this worker's: its outcome is dropped.",
                     ran.job.id,
                     ran.job.task_path,
                 )
-        return [ran for ran in batch if ran.job.id in accepted]
+        return [ran for ran in batch if ran.job.id in accepted] + ended
+
+    def _superseded(self, batch: Sequence[Ran], accepted: Collection[str]) -> list[Ran]:
+        """End what another has the unique key of, and return it as it ended."""
+        left = {ran.job.id: ran for ran in batch if ran.job.id not in accepted and machine.may_be_superseded(ran.job)}
+        while left:
+            try:
+                ended = self._broker.supersede([ran.job for ran in left.values()], accepted)
+            except BrokerUnavailable:
+                time.sleep(RETRY_AFTER)
+                continue
+            return [replace(left[job.id], job=job) for job in ended]
+        return []
 
     def _refuse(self, ran: Ran, reason: BrokerRefused) -> None:
         """Have an outcome that the store refuses stored as a failure; what it refuses even so is left to a rescue."""

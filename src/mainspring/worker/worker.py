@@ -2,7 +2,7 @@
 
 import logging
 import threading
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from django.db import reset_queries
 
@@ -116,7 +116,7 @@ class Worker:
         self._is_retiring = True
         self._notices.set()
 
-    def announce_ended(self, ids: Collection[str]) -> None:
+    def announce_ended(self, ids: Iterable[str]) -> None:
         """Send the signals for jobs that somebody without the project's code has ended."""
         self._threads.put([EndedElsewhere(list(ids))])
         self._notices.set()  # it may take another thread
@@ -346,7 +346,9 @@ class Worker:
     def _release(self) -> None:
         # Threads add to the list meanwhile.
         if released := list(self._to_release):
-            _, refused = self.broker.settle_each(released)
+            accepted, refused = self.broker.settle_each(released)
+            if superseded := self.broker.supersede(released, accepted):
+                self.announce_ended(job.id for job in superseded)
             del self._to_release[: len(released)]
             for job, error in refused:
                 logger.error("Job %s cannot be given back before this process ends: %s", job.id, error)

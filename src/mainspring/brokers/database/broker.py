@@ -76,11 +76,14 @@ class DatabaseBroker(Broker):
         if any(is_soon(job, now) for job in jobs):
             self.wake()
 
-    def push_keyed(self, jobs: Sequence[Job], on_conflict: OnConflict) -> list[Job]:
+    def keep(self, jobs: Sequence[Job]) -> None:
+        self._run(self._store.keep, jobs)
+
+    def push_keyed(self, jobs: Sequence[Job], on_conflict: OnConflict, *, once: bool = False) -> list[Job]:
         if not jobs:
             return []
         self._store.refuse_oversized(connections[self.using], (job.arguments for job in jobs))
-        standing = self._run(keyed.push, self._store, jobs, on_conflict)
+        standing = self._run(keyed.push, self._store, jobs, on_conflict, once)
         now = self.clock.moment()
         self._cursor.line_up(standing, now)
         if any(is_soon(job, now) for job in standing):
@@ -204,6 +207,9 @@ class DatabaseBroker(Broker):
 
     def get(self, id: str) -> Job | None:
         return self._run(self._store.get, id)
+
+    def holders(self, keys: Collection[str]) -> dict[str | None, Job]:
+        return self._run(keyed.holders, self._store, keys)
 
     def search(
         self,

@@ -18,16 +18,20 @@ if TYPE_CHECKING:
 TRIES = 10  # of an enqueue whose key was held when it inserted, and free when it looked by whom
 
 
-def push(connection: "Connection", store: "Store", jobs: Sequence[Job], on_conflict: OnConflict) -> list[Job]:
+def push(
+    connection: "Connection", store: "Store", jobs: Sequence[Job], on_conflict: OnConflict, once: bool
+) -> list[Job]:
     """Insert jobs with different keys, and return for each the job that stands for it."""
-    if len(jobs) == 1 and not machine.window_of(jobs[0]) and store.insert_if_free(connection, jobs[0]):
+    if len(jobs) == 1 and _is_plain(jobs[0], once) and store.insert_if_free(connection, jobs[0]):
         return list(jobs)
     with store.transaction(connection), connection.cursor() as cursor, store.short_lock_waits(cursor):
-        standing: dict[str, Job] = {}
+        standing = {job.id: job for job in store.standing(connection, [job.id for job in jobs])} if once else {}
         for _ in range(TRIES):
             left = [job for job in jobs if job.id not in standing]
             if not left:
                 _see_to_waiting(cursor, store, standing)
+                if once:
+                    _take_back_ended(cursor, store, jobs)
                 return [standing[job.id] for job in jobs]
             standing |= _stored(cursor, store, left, on_conflict)
     if taken := store.standing(connection, [job.id for job in left]):  # MySQL keeps quiet about it
@@ -35,18 +39,31 @@ def push(connection: "Connection", store: "Store", jobs: Sequence[Job], on_confl
     raise BrokerUnavailable(f"The key of job {left[0].id} is held by others again and again; nothing was stored.")
 
 
+def _is_plain(job: Job, once: bool) -> bool:
+    """Is everything said once the job has been inserted?"""
+    return not machine.window_of(job) and not once
+
+
+def _take_back_ended(cursor: Any, store: "Store", jobs: Sequence[Job]) -> None:
+    """Delete those of the jobs that somebody else had stored and that had ended before we did, since we looked."""
+    ids = store.listed([job.id for job in jobs])
+    cursor.execute(f"SELECT id FROM {FINISHED} WHERE id {store.is_in}", [ids])
+    if ended := [id for (id,) in cursor.fetchall()]:
+        cursor.execute(store.delete, [store.listed(ended)])
+
+
 def _stored(cursor: Any, store: "Store", jobs: Sequence[Job], on_conflict: OnConflict) -> dict[str, Job]:
     """Return which job stands for each of these, by their ids; without those whose key changes hands meanwhile."""
     store.insert_keyed(cursor, jobs)
-    holders = _holders(cursor, store, [job.holds_key for job in jobs], "")
+    found = _holders(cursor, store, [job.holds_key for job in jobs], "")
     if on_conflict == OnConflict.REPLACE:
         # One that runs is not locked: its end would wait for the caller's transaction, and others with it.
-        running = {key: job for key, job in holders.items() if job.state == State.RUNNING}
-        holders = running | _holders(cursor, store, holders.keys() - running.keys(), store.for_update)
-    behind = [key_behind(job) for key, job in holders.items() if on_conflict.waits_behind(job)]
+        running = {key: job for key, job in found.items() if job.state == State.RUNNING}
+        found = running | _holders(cursor, store, found.keys() - running.keys(), store.for_update)
+    behind = [key_behind(job) for job in found.values() if on_conflict.waits_behind(job)]
     waiting = _holders(cursor, store, behind, store.for_update) if behind else {}
 
-    stored, met = {}, [(job, holders[job.holds_key]) for job in jobs if job.holds_key in holders]
+    stored, met = {}, [(job, found[job.holds_key]) for job in jobs if job.holds_key in found]
     for job, holder in met:
         before, is_new = waiting.get(key_behind(job)), holder.id == job.id
         recent = _last_with_window_of(cursor, store, job)
@@ -83,6 +100,12 @@ def _see_to_waiting(cursor: Any, store: "Store", standing: dict[str, Job]) -> No
         on = machine.go_on(job, job.enqueued_at)
         if _goes_on(cursor, store, on):
             standing[waiting[job.id]] = on
+
+
+def holders(connection: "Connection", store: "Store", keys: Collection[str]) -> dict[str | None, Job]:
+    """Return the live jobs that hold these keys, by their keys."""
+    with connection.cursor() as cursor:
+        return _holders(cursor, store, keys, "")
 
 
 def let_go_on(cursor: Any, store: "Store", ended: Iterable[Job]) -> None:
@@ -124,8 +147,8 @@ def put_back(cursor: Any, store: "Store", jobs: Sequence[Job]) -> list[Job]:
     wanted: dict[str | None, Job] = {}
     for job in jobs:
         wanted.setdefault(job.holds_key, job)
-    holders = _holders(cursor, store, wanted, "")
-    free = [job for job in wanted.values() if holders.get(job.holds_key, job).id == job.id]
+    found = _holders(cursor, store, wanted, "")
+    free = [job for job in wanted.values() if found.get(job.holds_key, job).id == job.id]
     return [job for job in free if _goes_on(cursor, store, job)]
 
 
@@ -142,8 +165,8 @@ def _goes_on(cursor: Any, store: "Store", job: Job) -> bool:
 def _without_holder(cursor: Any, store: "Store", waiting: Iterable[Job]) -> list[Job]:
     """Return those of some jobs whose own key nobody holds."""
     jobs = [job for job in waiting if job.state == State.WAITING]
-    holders = _holders(cursor, store, [machine.key_of(job.unique_key) for job in jobs], "") if jobs else {}
-    return [job for job in jobs if machine.key_of(job.unique_key) not in holders]
+    found = _holders(cursor, store, [machine.key_of(job.unique_key) for job in jobs], "") if jobs else {}
+    return [job for job in jobs if machine.key_of(job.unique_key) not in found]
 
 
 def _holders(cursor: Any, store: "Store", keys: Iterable[str | None], lock: str) -> dict[str | None, Job]:

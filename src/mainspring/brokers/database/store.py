@@ -164,6 +164,12 @@ class Store:
             if ended := [id for (id,) in cursor.fetchall()]:
                 cursor.execute(self.delete, [self.listed(ended)])
 
+    def keep(self, connection: Connection, jobs: Sequence[Job]) -> None:
+        """Insert jobs that have ended, but for those whose id has ended already."""
+        with self.transaction(connection), connection.cursor() as cursor:
+            on_known = self.on_known_id_keep.replace(JOB, FINISHED)
+            cursor.executemany(f"{self.insert_finished} {on_known}", list(map(attrgetter(*FINISHED_COLUMNS), jobs)))
+
     def insert_many(self, cursor: Any, jobs: Sequence[Job], on_conflict: str = "") -> None:
         cursor.executemany(f"{self.insert} {on_conflict}", jobs)
 

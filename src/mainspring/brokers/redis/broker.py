@@ -90,12 +90,27 @@ class RedisBroker(Broker):
         taken: bytes | None = self._client.run_together(guards + pushes)[0]
         return taken
 
-    def push_keyed(self, jobs: Sequence[Job], on_conflict: OnConflict) -> list[Job]:
+    def keep(self, jobs: Sequence[Job]) -> None:
+        for some in _slices(jobs, PUSHED_AT_ONCE):
+            self._client.run(scripts.PUSH, "", "1", "", *_pushed(some))
+
+    def push_keyed(self, jobs: Sequence[Job], on_conflict: OnConflict, *, once: bool = False) -> list[Job]:
+        stored = {job.id: job for _, job in self._read([job.id for job in jobs])} if once else {}
+        if stored:
+            others = [job for job in jobs if job.id not in stored]
+            pushed = iter(self.push_keyed(others, on_conflict, once=True) if others else ())
+            return [stored.get(job.id) or next(pushed) for job in jobs]
         holders: Holders = {}
         for _ in range(KEYED_TRIES):
             known = {key: job for key, (_, job) in holders.items()}
             standing = [
-                decide(job, *map(known.get, _keys_for(job)[:2]), on_conflict, known.get(_ended_key(job)))
+                decide(
+                    job,
+                    known.get(job.holds_key),
+                    known.get(key_behind(job)),
+                    on_conflict,
+                    known.get(_ended_key(job)),
+                )
                 for job in jobs
             ]
             found = self._store_keyed(jobs, standing, holders)
@@ -241,6 +256,11 @@ class RedisBroker(Broker):
 
     def get(self, id: str) -> Job | None:
         return next((job for _, job in self._read([id])), None)
+
+    def holders(self, keys: Collection[str]) -> dict[str | None, Job]:
+        ids = self._client.command("HMGET", self._keys.unique, *keys) if keys else []
+        found = (job for _, job in self._read([id.decode() for id in ids if id is not None]))
+        return {job.holds_key: job for job in found if job.state in LIVE and job.holds_key in keys}
 
     def _read(self, ids: Collection[str]) -> Iterator[tuple[bytes, Job]]:
         """Yield the records of these jobs, and the jobs as they are."""
