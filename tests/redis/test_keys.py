@@ -7,6 +7,7 @@ import pytest
 from mainspring.brokers.base import WorkerInfo
 from mainspring.brokers.redis.broker import MOST_AT_ONCE, PUSHED_AT_ONCE
 from mainspring.brokers.redis.keys import Keys
+from mainspring.brokers.uniqueness import OnConflict
 from mainspring.exceptions import BrokerRefused
 from tests.contract import jobs
 
@@ -21,6 +22,7 @@ def test_all_keys_share_a_tag_and_are_known_before(broker, redis):
     broker.beat([WorkerInfo("w1")])
     broker.adopt("here")
     broker.answer(broker.ask("w1", "stack", "x"), "text")
+    broker.push_unique([jobs.new(broker, unique_key="finish:ab12")], OnConflict.EXISTING)
 
     found = {key.decode() for key in redis.keys("*")}
     keys = Keys.of("mainspring:default")
