@@ -17,7 +17,7 @@ from mainspring.brokers.base import Broker
 from mainspring.brokers.database.transactions import in_transaction
 from mainspring.brokers.uniqueness import OnConflict
 from mainspring.clock import SECOND
-from mainspring.exceptions import BrokerRefused, BrokerUnavailable, MainspringError, NotSentYet
+from mainspring.exceptions import BrokerRefused, BrokerUnavailable, KeyLocked, MainspringError, NotSentYet
 from mainspring.job import Job
 from mainspring.outbox_table import OutboxTable, Row, decode, on_conflict_of
 
@@ -215,7 +215,7 @@ def _push(broker: Broker, rows: Sequence[Row]) -> set[str]:
         for on_conflict in dict.fromkeys(on_conflict for _, on_conflict in sent):
             _send(broker, [job for job, how in sent if how == on_conflict], on_conflict, once=True)
         return set()
-    except (BrokerRefused, TypeError, ValueError) as error:
+    except (BrokerRefused, KeyLocked, TypeError, ValueError) as error:
         if len(rows) == 1:
             logger.error("Job %s in the outbox for %r cannot be sent: %s", rows[0][0], broker.alias, error)
             return {rows[0][0]}

@@ -151,6 +151,7 @@ def test_one_that_is_sent_later_and_meets_another_is_discarded():
         ({"by": []}, "by must be names of arguments"),
         ({"window": "soon"}, "window must be seconds, a timedelta or a text like '10m', up to a year, not 'soon'"),
         ({"window": 0}, "window must be seconds"),
+        ({"window": 60, "until": "start"}, "a window goes with until='finish' only"),
     ],
 )
 def test_what_unique_cannot_mean_is_named(options, problem):

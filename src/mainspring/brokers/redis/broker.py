@@ -43,6 +43,7 @@ MOST_AT_ONCE = 100_000  # jobs of one push: for 3 to 5 seconds the server does n
 PUSHED_AT_ONCE = 500
 MOST = 2**31 - 1  # that a limit can say
 CALL_EVERY = 0.005  # seconds; a call is a part of the script that pushes, and so costs hardly anything
+MOST_KEYED_AT_ONCE = 5000  # jobs with unique keys: they are one script, all or none
 KEYED_TRIES = 100  # of an enqueue whose key changes hands while it decides
 SLICE = 1000  # jobs that are read at once
 
@@ -100,6 +101,10 @@ class RedisBroker(Broker):
             others = [job for job in jobs if job.id not in stored]
             pushed = iter(self.push_keyed(others, on_conflict, once=True) if others else ())
             return [stored.get(job.id) or next(pushed) for job in jobs]
+        if len(jobs) > MOST_KEYED_AT_ONCE:
+            raise BrokerRefused(
+                f"{len(jobs)} unique jobs at once; Redis takes up to {MOST_KEYED_AT_ONCE}. Nothing was stored."
+            )
         holders: Holders = {}
         for _ in range(KEYED_TRIES):
             known = {key: job for key, (_, job) in holders.items()}
@@ -176,10 +181,11 @@ class RedisBroker(Broker):
     def settle(self, jobs: Sequence[Job]) -> set[str]:
         if not jobs:
             return set()
+        at = self.clock.moment()
         values = [
             value
             for job in jobs
-            for value in (job.id, str(job.token), encode(job), line_of(job), *place_of(job), *_keys_of(job))
+            for value in (job.id, str(job.token), encode(job), line_of(job), *place_of(job), *_keys_of(job, at))
         ]
         call = any(job.state == State.READY for job in jobs)
         not_moved, waited = self._run_and_call(call, scripts.SETTLE, self._end_channel, *values)
@@ -411,9 +417,13 @@ def _ended_key(job: Job) -> str:
     return f"={job.unique_key}"
 
 
-def _keys_of(job: Job) -> tuple[str, str, str]:
-    """Return what a settled job holds at the most and what it shall hold of its unique key, and that key."""
-    return machine.key_of(job.unique_key) or "", job.holds_key or "", job.unique_key or ""
+def _keys_of(job: Job, at: int) -> tuple[str, ...]:
+    """Return what the script SETTLE wants to know of the unique key of a job."""
+    if job.unique_key is None:
+        return ("",)
+    ended = machine.supersede(job, at) if machine.may_be_superseded(job) else None
+    last = ("", "") if ended is None else (encode(ended), place_of(ended).place)
+    return machine.key_of(job.unique_key) or "", job.holds_key or "", job.unique_key, *last
 
 
 def _stand_of(job: Job) -> tuple[str, str, str]:
