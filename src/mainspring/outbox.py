@@ -8,6 +8,7 @@ outbox in that transaction, sent right after the commit, or by a worker's sweep 
 import logging
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 
 from django.db import DEFAULT_DB_ALIAS, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -81,9 +82,13 @@ class Sending:
             _send(self.broker, self.jobs, self.on_conflict, once=False)
             return
         try:
-            # A sweep may have been faster if the transaction took long.
-            _send(self.broker, self.jobs, self.on_conflict, once=True)
-            OutboxTable(self.outbox).delete([job.id for job in self.jobs])
+            table = OutboxTable(self.outbox)
+            # A sweep may have been faster if the transaction took long. What meets others must not be sent by two.
+            holding = table.held([job.id for job in self.jobs]) if self.on_conflict else nullcontext()
+            with holding as held:
+                jobs = [job for job in self.jobs if held is None or job.id in held]
+                _send(self.broker, jobs, self.on_conflict, once=True)
+                table.delete([job.id for job in jobs])
         except MainspringError as error:
             ids = ", ".join(job.id for job in self.jobs[:10])
             logger.warning("Jobs %s stay in the outbox of DATABASES[%r] for now: %s", ids, self.outbox, error)
