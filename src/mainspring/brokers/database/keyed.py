@@ -158,20 +158,24 @@ def _takes_key(cursor: Any, store: "Store", job: Job) -> bool:
 
 
 def look(connection: "Connection", store: "Store", ids: Sequence[str], now: int) -> None:
-    """Look at jobs that have come to wait for others, now that others see them."""
+    """Let jobs go on that have come to wait for others which are gone, now that all see them."""
     with store.transaction(connection), connection.cursor() as cursor:
-        if waiting := [job for job in store.lock_idle(cursor, ids) if job.state == State.WAITING]:
-            look_again(cursor, store, waiting, now)
+        _let_free_ones_go_on(cursor, store, store.lock_idle(cursor, ids), now)
 
 
 def look_again(cursor: Any, store: "Store", waiting: Sequence[Job], now: int) -> int:
     """Let jobs go on that wait for others which are gone, and look at the rest later; return how many went on."""
+    gone_on = _let_free_ones_go_on(cursor, store, waiting, now)
+    store.put_back(cursor, [job._replace(due_at=now + LOOK_AGAIN) for job in waiting if job.id not in gone_on])
+    return len(gone_on)
+
+
+def _let_free_ones_go_on(cursor: Any, store: "Store", waiting: Sequence[Job], now: int) -> set[str]:
     free = _without_holder(cursor, store, waiting)
     gone_on = {job.id for job in free if _takes_key(cursor, store, machine.go_on(job, now))}
-    store.put_back(cursor, [job._replace(due_at=now + LOOK_AGAIN) for job in waiting if job.id not in gone_on])
     if gone_on:
         transaction.on_commit(partial(store.wake, cursor.db), using=cursor.db.alias, robust=True)
-    return len(gone_on)
+    return gone_on
 
 
 def holders(connection: "Connection", store: "Store", keys: Collection[str]) -> dict[str | None, Job]:
