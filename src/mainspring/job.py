@@ -23,7 +23,7 @@ ALONE = 1 << 61
 # what it is made of: "start:ab12", "finish/60000000:ab12".
 UNTIL_START, UNTIL_FINISH = "start", "finish"
 BEHIND = "+"  # stands before the key that a job holds which waits for the one that runs under it
-LOOK_AGAIN = 10_000_000  # microseconds after which a job that waits is looked at, should nobody have told it to go on
+LOOK_AGAIN = 4_000_000  # microseconds after which a job that waits is looked at, should nobody have told it to go on
 
 
 class State(StrEnum):
@@ -171,7 +171,7 @@ def window_of(job: Job) -> int:
 
 def is_free_from_start(job: Job) -> bool:
     """May another job have the key as soon as this one is claimed?"""
-    return job.unique_key is not None and job.unique_key.startswith(UNTIL_START)
+    return job.unique_key is not None and job.unique_key.startswith(f"{UNTIL_START}:")
 
 
 def may_be_superseded(job: Job) -> bool:
@@ -182,8 +182,9 @@ def may_be_superseded(job: Job) -> bool:
 def is_repeat(job: Job, stored: Job) -> bool:
     """Has this outcome of a claim been stored before, so that the reply to that write was lost?"""
     # The counters tell a repeated retry from one that comes after the job was rescued: both end READY, same token.
-    outcome = attrgetter("token", "state", "attempts", "crashes", "interruptions")
-    return job.token is not None and outcome(job) == outcome(stored)
+    outcome = attrgetter("token", "attempts", "crashes", "interruptions")
+    is_same = job.state == stored.state or (may_be_superseded(job) and stored.state == State.DISCARDED)
+    return job.token is not None and is_same and outcome(job) == outcome(stored)
 
 
 def promote(job: Job) -> Job:
@@ -270,17 +271,26 @@ def cancel(job: Job, at: int) -> Job:
     )
 
 
-def supersede(job: Job, holder: Job, at: int) -> Job:
+def supersede(job: Job, at: int) -> Job:
     """
     End a job that cannot come back, because another with its unique key has been enqueued since it was claimed.
 
     `job` is what it would have become. Its errors and counters stay; it is DISCARDED, for the other does its work.
     """
-    text = f"Job {holder.id} with the same unique key was enqueued while this one was claimed, and does its work."
+    text = "Another job with the same unique key was enqueued while this one was claimed, and does its work."
+    return _superseded(job, text, at)
+
+
+def _superseded(job: Job, text: str, at: int) -> Job:
     error = error_entry("mainspring.exceptions.Superseded", text, finished_at=at)
-    errors = _append(job.errors, error)
-    running = job._replace(state=State.RUNNING)  # as it still is in the store
-    return _move(running, State.DISCARDED, rank=None, due_at=None, holds_key=None, finished_at=at, errors=errors)
+    return job._replace(
+        state=State.DISCARDED,
+        rank=None,
+        due_at=None,
+        holds_key=None,
+        finished_at=at,
+        errors=_append(job.errors, error),
+    )
 
 
 # What an enqueue does that meets a job with the same unique key.
@@ -296,15 +306,8 @@ def stand_behind(job: Job) -> Job:
 def leave_out(job: Job, standing: Job, at: int) -> Job:
     """Return a new job as it is kept when another with its key stands for it, and its caller knows it already."""
     text = f"Job {standing.id} with the same unique key was there when this one was sent, and stands for it."
-    error = error_entry("mainspring.exceptions.Superseded", text, finished_at=at)
-    return job._replace(
-        state=State.DISCARDED,
-        rank=None,
-        due_at=None,
-        holds_key=None,
-        finished_at=at,
-        errors=_append(job.errors, error),
-    )
+    # Without its key: it would prolong the window.
+    return _superseded(job._replace(unique_key=None), text, at)
 
 
 def put_off(job: Job, until: int) -> Job:

@@ -8,6 +8,7 @@ outbox in that transaction, sent right after the commit, or by a worker's sweep 
 import logging
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 
 from django.db import DEFAULT_DB_ALIAS, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -17,7 +18,7 @@ from mainspring.brokers.base import Broker
 from mainspring.brokers.database.transactions import in_transaction
 from mainspring.brokers.uniqueness import OnConflict
 from mainspring.clock import SECOND
-from mainspring.exceptions import BrokerRefused, BrokerUnavailable, MainspringError, NotSentYet
+from mainspring.exceptions import BrokerRefused, BrokerUnavailable, KeyLocked, MainspringError, NotSentYet
 from mainspring.job import Job
 from mainspring.outbox_table import OutboxTable, Row, decode, on_conflict_of
 
@@ -81,9 +82,13 @@ class Sending:
             _send(self.broker, self.jobs, self.on_conflict, once=False)
             return
         try:
-            # A sweep may have been faster if the transaction took long.
-            _send(self.broker, self.jobs, self.on_conflict, once=True)
-            OutboxTable(self.outbox).delete([job.id for job in self.jobs])
+            table = OutboxTable(self.outbox)
+            # A sweep may have been faster if the transaction took long. What meets others must not be sent by two.
+            holding = table.held([job.id for job in self.jobs]) if self.on_conflict else nullcontext()
+            with holding as held:
+                jobs = [job for job in self.jobs if held is None or job.id in held]
+                _send(self.broker, jobs, self.on_conflict, once=True)
+                table.delete([job.id for job in jobs])
         except MainspringError as error:
             ids = ", ".join(job.id for job in self.jobs[:10])
             logger.warning("Jobs %s stay in the outbox of DATABASES[%r] for now: %s", ids, self.outbox, error)
@@ -215,7 +220,7 @@ def _push(broker: Broker, rows: Sequence[Row]) -> set[str]:
         for on_conflict in dict.fromkeys(on_conflict for _, on_conflict in sent):
             _send(broker, [job for job, how in sent if how == on_conflict], on_conflict, once=True)
         return set()
-    except (BrokerRefused, TypeError, ValueError) as error:
+    except (BrokerRefused, KeyLocked, TypeError, ValueError) as error:
         if len(rows) == 1:
             logger.error("Job %s in the outbox for %r cannot be sent: %s", rows[0][0], broker.alias, error)
             return {rows[0][0]}

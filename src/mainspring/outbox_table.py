@@ -58,6 +58,15 @@ class OutboxTable:
         with store.transaction(self._connection):
             yield self._read(f"{query} {store.skip_locked}", [backend, before, limit])
 
+    @contextmanager
+    def held(self, ids: Sequence[str]) -> Iterator[set[str]]:
+        """Hold these rows in a transaction around the block; yield which of them, as another process may hold some."""
+        store = STORES[self._connection.vendor]()
+        marks = ", ".join(["%s"] * len(ids))
+        with store.transaction(self._connection):
+            rows = self._read(f"SELECT id FROM {OUTBOX} WHERE id IN ({marks}) {store.skip_locked}", ids)
+            yield {id for (id,) in rows}
+
     def delete(self, ids: Collection[str]) -> None:
         self._write(f"DELETE FROM {OUTBOX} WHERE id = %s", [(id,) for id in ids])
 

@@ -1,15 +1,23 @@
 """Unique tasks as their callers see them."""
 
+import contextlib
+import threading
+import time
 from datetime import timedelta
 
 import pytest
-from django.db import transaction
+from django.conf import settings
+from django.db import connection, transaction
 
 import mainspring
 from mainspring import Unique, enqueue_many
+from mainspring import job as machine
 from mainspring.compat import InvalidTask, task_enqueued
-from mainspring.exceptions import InvalidArguments, NotUnique
+from mainspring.conf import options_for
+from mainspring.exceptions import InvalidArguments, KeyLocked, NotUnique
 from mainspring.testing import drain, enqueued_jobs, travel
+from mainspring.worker.execution import Execution, Ran
+from mainspring.worker.outcomes import Outcomes
 from tests.app import tasks
 
 
@@ -142,6 +150,82 @@ def test_one_that_is_sent_later_and_meets_another_is_discarded():
     assert late.state == "discarded"
 
 
+@pytest.fixture
+def elsewhere(alias):
+    """Enqueue in a transaction of another connection: `with elsewhere(task, *args): ...`; at its end it is undone."""
+    if alias == "memory" or connection.vendor == "sqlite" or settings.STORE == "redis":
+        pytest.skip("needs transactions that run beside each other")
+
+    @contextlib.contextmanager
+    def begun(task, *args):
+        is_there, over = threading.Event(), threading.Event()
+
+        def run():
+            with transaction.atomic():
+                task.enqueue(*args)
+                is_there.set()
+                over.wait(30)
+                transaction.set_rollback(True)
+            connection.close()
+
+        thread = threading.Thread(target=run)
+        thread.start()
+        assert is_there.wait(10)
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
+
+    return begun
+
+
+def test_who_meets_a_transaction_that_has_not_ended_waits_for_a_moment(on, elsewhere):
+    with elsewhere(on(tasks.sync), 1):
+        began = time.monotonic()
+        with pytest.raises(KeyLocked, match="has not ended has stored a job with the same unique key"):
+            on(tasks.sync).enqueue(1)
+        assert 1.0 < time.monotonic() - began < 8.0
+        with transaction.atomic():
+            with pytest.raises(KeyLocked):
+                on(tasks.sync).enqueue(1)
+            other = on(tasks.sync).enqueue(2)
+    assert not other.is_existing
+    assert not on(tasks.sync).enqueue(1).is_existing
+
+
+def test_who_comes_back_meanwhile_holds_nobody_up(on, broker, elsewhere):
+    """The others of its batch are stored at once, and it is when the transaction has ended."""
+    keyed, plain = on(tasks.reindex).enqueue(1, "a"), on(tasks.noop).enqueue()
+    claims = {job.id: job for job in broker.claim("w1", None, 5)}
+    at = broker.clock.moment()
+    back, ended = machine.release(claims[keyed.id]), machine.succeed(claims[plain.id], "null", at, at)
+    with elsewhere(on(tasks.reindex), 1, "b"):
+        began = time.monotonic()
+        assert broker.settle([back, ended]) == {plain.id}
+        assert time.monotonic() - began < 5.0
+        assert broker.get(keyed.id).state == "running"
+    assert broker.settle([back]) == {keyed.id}
+    assert broker.get(keyed.id).state == "ready"
+
+
+def test_a_worker_tries_again_what_comes_back_meanwhile(on, broker, elsewhere):
+    """It is stored when the transaction has ended, and nothing is lost."""
+    options = options_for("default")
+    execution = Execution(broker, options, object)
+    outcomes = Outcomes(broker, options, execution, lambda: None)
+    keyed = on(tasks.reindex).enqueue(1, "a")
+    (claim,) = broker.claim("w1", None, 5)
+    with elsewhere(on(tasks.reindex), 1, "b"):
+        outcomes.add(Ran(claim, machine.release(claim)))
+        assert [len(stored) for stored in outcomes.flush()] == [0]
+        assert len(outcomes) == 1
+    while len(outcomes):
+        time.sleep(0.1)
+        list(outcomes.flush())
+    assert broker.get(keyed.id).state == "ready"
+
+
 @pytest.mark.parametrize(
     ("options", "problem"),
     [
@@ -151,6 +235,7 @@ def test_one_that_is_sent_later_and_meets_another_is_discarded():
         ({"by": []}, "by must be names of arguments"),
         ({"window": "soon"}, "window must be seconds, a timedelta or a text like '10m', up to a year, not 'soon'"),
         ({"window": 0}, "window must be seconds"),
+        ({"window": 60, "until": "start"}, "a window goes with until='finish' only"),
     ],
 )
 def test_what_unique_cannot_mean_is_named(options, problem):

@@ -1,5 +1,6 @@
 """Unique keys: no two live jobs hold one, whoever enqueues, ends or comes back."""
 
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -153,29 +154,46 @@ def test_until_start_one_that_comes_back_takes_its_key_again(broker):
 
 
 @pytest.mark.parametrize("come_back", [machine.release, machine.interrupt])
-def test_one_that_comes_back_to_a_twin_is_left_alone_and_then_superseded(broker, come_back):
+def test_one_that_comes_back_to_a_twin_is_superseded(broker, come_back):
     claim = claimed(broker, START)
     twin, _ = pushed(broker, START)
 
     after = come_back(claim)
-    assert broker.settle([after]) == set()
-    assert broker.get(claim.id).state == "running"
-    (ended,) = broker.supersede([after], set())
+    assert broker.settle([after]) == {claim.id}
+    (ended,) = broker.become([after])
     assert ended == broker.get(claim.id)
     assert ended.state == "discarded"
     assert "Superseded" in ended.errors
     assert live(broker) == {twin.id}
+    assert broker.settle([after]) == {claim.id}, "the reply to the first was lost"
 
 
 def test_a_retry_that_meets_a_twin_keeps_its_error(broker):
     claim = claimed(broker, START)
     pushed(broker, START)
+    broker.settle([jobs.retried(broker, claim)])
+    ended = broker.get(claim.id)
 
-    after = jobs.retried(broker, claim)
-    assert broker.settle([after]) == set()
-    (ended,) = broker.supersede([after], set())
-    assert ended.attempts == 1
+    assert (ended.state, ended.attempts) == ("discarded", 1)
     assert "boom" in ended.errors
+
+
+def test_a_twin_that_has_gone_is_no_hindrance(broker):
+    claim = claimed(broker, START)
+    pushed(broker, START)
+    broker.settle([jobs.succeeded(broker, *broker.claim("w2", None, 1))])
+    broker.settle([machine.release(claim)])
+
+    assert broker.get(claim.id).state == "ready"
+
+
+def test_a_twin_that_the_same_turn_claims_has_superseded_it(broker):
+    claim = claimed(broker, START)
+    twin, _ = pushed(broker, START)
+    turn = broker.settle_and_claim([jobs.retried(broker, claim, delay=60)], "w1", None, 5)
+
+    assert (turn.accepted, jobs.ids(turn.claimed)) == ({claim.id}, {twin.id})
+    assert broker.get(claim.id).state == "discarded"
 
 
 def test_others_of_a_batch_come_back_though_one_meets_a_twin(broker):
@@ -183,14 +201,26 @@ def test_others_of_a_batch_come_back_though_one_meets_a_twin(broker):
     (second,) = jobs.claimed(broker)
     pushed(broker, START)
 
-    assert broker.settle([machine.release(first), machine.release(second)]) == {second.id}
+    assert broker.settle([machine.release(first), machine.release(second)]) == {first.id, second.id}
+    assert jobs.states(broker, [first, second]) == ["discarded", "ready"]
 
 
 def test_two_that_come_back_to_one_key(broker):
     first = claimed(broker, START)
     second = claimed(broker, START, worker_id="w2")
+    broker.settle([machine.release(first), machine.release(second)])
 
-    assert broker.settle([machine.release(first), machine.release(second)]) == {first.id}
+    assert jobs.states(broker, [first, second]) == ["ready", "discarded"]
+
+
+def test_one_that_comes_back_while_another_waits_for_the_key(broker):
+    """That one runs when the holder has ended, and does the work of this one too."""
+    back = claimed(broker, START)
+    holder = claimed(broker, FINISH, worker_id="w2")
+    waiting, _ = pushed(broker, FINISH, on_conflict=OnConflict.AFTER)
+    broker.settle([machine.release(back), jobs.succeeded(broker, holder)])
+
+    assert jobs.states(broker, [back, waiting]) == ["discarded", "ready"]
 
 
 def test_a_rescue_that_meets_a_twin_ends_the_job(broker):
@@ -231,6 +261,18 @@ def test_one_that_waits_behind_is_enough(broker, on_conflict):
     expected = second if on_conflict == OnConflict.REPLACE else first
     assert broker.get(first.id).arguments == standing.arguments == expected.arguments
     assert broker.get(second.id) is None
+
+
+def test_the_last_arguments_run_last(broker):
+    """Also when the one that ran waits for its retry: the one behind it takes them."""
+    claim = claimed(broker)
+    behind, _ = pushed(broker, on_conflict=OnConflict.REPLACE)
+    broker.settle([jobs.retried(broker, claim)])
+    _, standing = pushed(broker, on_conflict=OnConflict.REPLACE, arguments='{"args": [3], "kwargs": {}}')
+
+    assert standing == broker.get(behind.id)
+    assert standing.arguments == '{"args": [3], "kwargs": {}}'
+    assert broker.get(claim.id).arguments == claim.arguments
 
 
 def test_after_one_that_only_waits_nothing_more_is_needed(broker):
@@ -288,7 +330,7 @@ def test_one_behind_is_looked_at_again(broker):
     """Should whoever ended the job not have seen it."""
     claim = claimed(broker)
     job, _ = pushed(broker, on_conflict=OnConflict.AFTER)
-    broker.clock.travel(11)
+    broker.clock.travel(5)
 
     next_look = broker.promote(10)
     assert broker.get(job.id).state == "waiting"
@@ -324,6 +366,31 @@ def test_an_id_that_is_taken_is_refused(broker):
     assert broker.get(other.id) == other
 
 
+def test_what_is_sent_again_stands_for_itself(broker):
+    """Live, running or ended, and whoever has its key by now."""
+    job = keyed(broker)
+    for _ in range(2):
+        assert broker.push_unique([job], OnConflict.AFTER, once=True) == [job]
+    (claim,) = broker.claim("w1", None, 5)
+    assert broker.push_unique([job], OnConflict.AFTER, once=True) == [broker.get(job.id)] == [claim]
+    broker.settle([jobs.succeeded(broker, claim)])
+    other, _ = pushed(broker)
+    assert broker.push_unique([job], OnConflict.REPLACE, once=True) == [broker.get(job.id)]
+    assert live(broker) == {other.id}
+
+
+def test_what_is_left_out_is_kept_as_ended(broker):
+    """But never beside itself."""
+    first, _ = pushed(broker)
+    out = machine.leave_out(keyed(broker), first, broker.clock.tick())
+    for _ in range(2):
+        broker.keep([out])
+    broker.keep([machine.leave_out(first, first, broker.clock.tick())])
+
+    assert broker.get(out.id) == out
+    assert broker.get(first.id) == first
+
+
 def test_nothing_at_once(broker):
     assert broker.push_unique([], OnConflict.EXISTING) == []
 
@@ -346,11 +413,18 @@ def test_who_enqueues_while_others_run_and_end_never_makes_two(broker):
     """At every moment at most one live job holds the key, and one waits behind it."""
     ended = []
 
+    running, at_once, counting = [], [], threading.Lock()
+
     def work(worker_id):
         try:
             for _ in range(15):
                 pushed(broker, on_conflict=OnConflict.AFTER)
                 for claim in broker.claim(worker_id, None, 1):
+                    with counting:
+                        running.append(claim.id)
+                        at_once.append(len(running))
+                    with counting:
+                        running.remove(claim.id)
                     ended.extend(broker.settle([jobs.succeeded(broker, claim)]))
         finally:
             broker.close()
@@ -358,6 +432,7 @@ def test_who_enqueues_while_others_run_and_end_never_makes_two(broker):
     with ThreadPoolExecutor(3) as pool:
         list(pool.map(work, ["w1", "w2", "w3"]))
     assert len(set(ended)) == len(ended) > 0
+    assert set(at_once) == {1}
     while left := broker.claim("w1", None, 10):
         assert len(left) == 1
         broker.settle([jobs.succeeded(broker, left[0])])
@@ -367,6 +442,15 @@ def test_who_enqueues_while_others_run_and_end_never_makes_two(broker):
 # A window from the enqueue in which no other may have the key, though the job has ended.
 
 WINDOW = f"finish/{60 * SECOND}:ab12"
+
+
+def test_one_that_was_left_out_does_not_prolong_the_window(broker):
+    ended = ended_in_window(broker)
+    broker.keep([machine.leave_out(keyed(broker, WINDOW), ended, broker.clock.tick())])
+    broker.clock.travel(31)
+    job, standing = pushed(broker, WINDOW)
+
+    assert standing == job
 
 
 def ended_in_window(broker):

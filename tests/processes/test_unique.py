@@ -48,9 +48,9 @@ def kill_now_and_then(workers, seconds):
         children = [child for worker in workers for child in worker.children()]
         if children:
             victim = random.choice(children)
+            deaths[victim.pid] = time.monotonic_ns()  # before: the next run may begin as soon as it is dead
             victim.kill()
             psutil.wait_procs([victim], timeout=10)
-            deaths[victim.pid] = time.monotonic_ns()
     return deaths
 
 

@@ -202,8 +202,9 @@ class Broker(ABC):
         changes nothing: the reply to the first may have been lost. Raise BrokerRefused, with nothing stored, when
         the store will not take a value.
 
-        A job that comes back and wants its key again is left alone too while another holds it: see `supersede`. A job
-        that waits behind one that ends here goes on.
+        A job that comes back and wants its key again, while another holds that or waits for it, is superseded: it
+        ends as `machine.supersede` says, and is accepted. While nobody can tell, because a transaction that has not
+        ended may have taken the key, it is left alone. A job that waits behind one that ends here goes on.
         """
 
     @abstractmethod
@@ -359,21 +360,11 @@ class Broker(ABC):
         standing = {job.id: stands for job, stands in zip(ordered, pushed, strict=True)}
         return [standing[jobs[number].id] for number in number_of]
 
-    def supersede(self, jobs: Sequence[Job], accepted: Collection[str]) -> list[Job]:
-        """
-        End those of some settled jobs that were not accepted because another holds the key that they want again.
-
-        Return them as they ended. What was not accepted for another reason is left alone.
-        """
-        lost = [job for job in jobs if job.id not in accepted and machine.may_be_superseded(job)]
-        if not lost:
-            return []
-        at = self.clock.moment()
-        holders = self.holders({job.holds_key for job in lost if job.holds_key is not None})
-        met = [(job, holders[job.holds_key]) for job in lost if job.holds_key in holders]
-        ended = [machine.supersede(job, holder, at) for job, holder in met if holder.id != job.id]
-        accepted, _ = self.settle_each(ended)
-        return [job for job in ended if job.id in accepted]
+    def become(self, jobs: Sequence[Job]) -> list[Job]:
+        """Return accepted outcomes as they are stored: one that came back and met another with its key has ended."""
+        if not any(map(machine.may_be_superseded, jobs)):
+            return list(jobs)
+        return [(self.get(job.id) or job) if machine.may_be_superseded(job) else job for job in jobs]
 
     def settle_each(self, jobs: Sequence[Job]) -> tuple[set[str], list[tuple[Job, BrokerRefused]]]:
         """
@@ -446,10 +437,8 @@ class Broker(ABC):
             while held := self.held_by(worker_ids, batch):
                 after = [death.after(job, self.clock.moment()) for job in held]
                 accepted, refused = self.settle_each(after)
-                moved += [job for job in after if job.id in accepted and self._is_our_write(job)]
-                superseded = self.supersede(after, accepted)
-                moved += superseded
-                accepted = accepted | {job.id for job in superseded}
+                stored = self.become([job for job in after if job.id in accepted])
+                moved += [job for job in stored if self._is_our_write(job)]
                 if not accepted and not refused and self._are_still_held(held, batch):
                     raise BrokerUnavailable(f"Jobs of a dead worker that somebody else has locked: {len(held)}.")
                 if refused:

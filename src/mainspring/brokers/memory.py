@@ -97,12 +97,12 @@ class MemoryBroker(Broker):
     def settle(self, jobs: Sequence[Job]) -> set[str]:
         with self._changed:
             repeated = {job.id for job in jobs if self._is_repeat(job)}
-            moved = []
-            for job in jobs:
-                if self._is_held(job) and self._may_hold(job):
-                    self._store([job])
-                    moved.append(job)
+            moved = [job for job in jobs if self._is_held(job)]
+            self._store(job for job in moved if job.state in ENDS)
             gone_on = self._let_go_on(moved)
+            for job in moved:
+                if job.state not in ENDS:
+                    self._store([job if self._may_hold(job) else machine.supersede(job, self.clock.moment())])
             self._changed.notify_all()
         if any(job.state == State.READY for job in [*moved, *gone_on]):
             self.wake()
@@ -306,9 +306,10 @@ class MemoryBroker(Broker):
         return max(ended, key=lambda other: other.enqueued_at, default=None) if machine.window_of(job) else None
 
     def _may_hold(self, job: Job) -> bool:
-        """Is the key free that a settled job wants to hold?"""
-        holder = self._holder_of(job.holds_key)
-        return holder is None or holder.id == job.id
+        """Is the key free that a settled job wants to hold again, if it has given it back?"""
+        if not machine.is_free_from_start(job):
+            return True
+        return self._holder_of(job.holds_key) is None and self._holder_of(key_behind(job)) is None
 
     def _let_go_on(self, jobs: Iterable[Job]) -> list[Job]:
         """Let those go on that waited behind jobs which have ended; return them."""

@@ -6,7 +6,7 @@ from typing import NamedTuple, NoReturn
 
 from mainspring import job as machine
 from mainspring.exceptions import NotUnique
-from mainspring.job import BEHIND, IDLE, Job, State
+from mainspring.job import BEHIND, Job, State
 
 
 class OnConflict(StrEnum):
@@ -49,7 +49,7 @@ def merged(jobs: Sequence[Job], on_conflict: OnConflict) -> Merged:
         if number == len(kept):
             kept.append(job)
         elif on_conflict == OnConflict.RAISE:
-            refuse(job, kept[number])
+            raise NotUnique(f"{job.task_path}: two of these calls have the same unique key; nothing was stored.")
         elif on_conflict == OnConflict.REPLACE:
             kept[number] = machine.replace(kept[number], job)
         number_of.append(number)
@@ -65,6 +65,8 @@ def decide(
     `holder` is the live job that holds its key, `waiting` the one that waits behind that, and `recent` the last that
     ended with the same unique key, where there are such jobs.
     """
+    if holder is not None and holder.id == job.id:
+        return holder  # stored by somebody else who sends the same job
     opens_at = 0 if recent is None else recent.enqueued_at + machine.window_of(job)
     if opens_at > job.enqueued_at:
         if holder is None and on_conflict in (OnConflict.EXISTING, OnConflict.RAISE):
@@ -75,12 +77,11 @@ def decide(
         return job
     if on_conflict == OnConflict.RAISE:
         refuse(job, holder)
-    if on_conflict.waits_behind(holder):
-        if waiting is None:
-            return machine.stand_behind(job)
-        return machine.replace(waiting, job) if on_conflict == OnConflict.REPLACE else waiting
-    is_replaced = on_conflict == OnConflict.REPLACE and holder.state in IDLE
-    return machine.replace(holder, job) if is_replaced else holder
+    if on_conflict.waits_behind(holder) and waiting is None:
+        return machine.stand_behind(job)
+    if on_conflict == OnConflict.REPLACE:
+        return machine.replace(waiting or holder, job)  # the one of them that runs last
+    return waiting if waiting is not None and on_conflict == OnConflict.AFTER else holder
 
 
 def key_behind(job: Job) -> str:

@@ -25,9 +25,9 @@ class Unique:
 
     `by` says which calls are the same: those with the same arguments, defaults included (None), with the same values
     of the arguments of these names, or for which a function of the arguments returns the same. The first is unique
-    until it starts (`until="start"`: one may wait while another runs) or until it has ended (`"finish"`), and with a
-    `window` (seconds, a timedelta or a text such as "10m") for so long from its enqueue at least, or until it is
-    pruned.
+    until it starts (`until="start"`: one may wait while another runs) or until it has ended (`"finish"`), and in the
+    latter case with a `window` (seconds, a timedelta or a text such as "10m") for so long from its enqueue at least,
+    unless it is pruned before.
 
     `on_conflict` is what an enqueue does that meets another: "existing" returns that; "replace" gives it the new
     arguments, priority, queue and `run_after` if it waits; "raise" raises NotUnique; "after" stores the new one to run
@@ -53,6 +53,8 @@ class Unique:
         object.__setattr__(self, "on_conflict", OnConflict(self.on_conflict))
         if self.window is not None:
             object.__setattr__(self, "window", _window(self.window))
+            if self.until == UNTIL_START:
+                raise ValueError("a window goes with until='finish' only")
 
     def key(self, task_path: str, call: BoundArguments) -> str:
         """Return the unique key of a call; raise InvalidArguments where JSON cannot carry what it is made of."""

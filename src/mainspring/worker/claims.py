@@ -59,8 +59,6 @@ class Claims:
         held = self._broker.held_by([self._worker_id], MOST)
         lost = [job for job in held if job.token in self._doubtful]
         if lost:
-            released = [machine.release(job) for job in lost]
-            accepted, _ = self._broker.settle_each(released)
-            self._broker.supersede(released, accepted)
+            self._broker.settle_each([machine.release(job) for job in lost])
         later = {token: [at for at in looks if at > now] for token, looks in self._doubtful.items()}
         self._doubtful = {token: looks for token, looks in later.items() if looks}

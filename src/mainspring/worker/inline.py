@@ -41,8 +41,7 @@ class Inline:
             job = claimed[0]
             task = self._tasks.find(job.task_path)
             if task is None:
-                released = [machine.release(job)]
-                self._broker.supersede(released, self._broker.settle(released))
+                self._broker.settle([machine.release(job)])
                 continue
             run = async_to_sync(self._execution.arun) if task.is_async else self._execution.run
             with _savepoints():
@@ -57,10 +56,9 @@ class Inline:
         accepted, refused = self._broker.settle_each([ran.job])
         if refused:
             return self._settle(self._execution.refused(ran, refused[0][1]))
-        if superseded := self._broker.supersede([ran.job], accepted):
-            ran = replace(ran, job=superseded[0])
-        elif not accepted:
+        if not accepted:
             raise MainspringError(f"Job {ran.job.id} was taken away while it ran; its outcome was dropped.")
+        ran = replace(ran, job=self._broker.become([ran.job])[0])
         self._execution.announce(ran)
         return ran
 

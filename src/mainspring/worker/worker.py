@@ -10,7 +10,7 @@ from mainspring import job as machine
 from mainspring.brokers.base import Broker
 from mainspring.conf import Options
 from mainspring.exceptions import BrokerUnavailable
-from mainspring.job import Job, State
+from mainspring.job import ENDS, Job, State
 from mainspring.worker.announcements import EndedElsewhere, EndedHere
 from mainspring.worker.capacity import Capacity, Pool
 from mainspring.worker.claims import Claims
@@ -34,6 +34,7 @@ STUCK = 0.025  # a row that stands still this long goes back to the store, for w
 # Until a look past a full pool's tasks that found nothing is repeated: seconds, and times as long as it took.
 LOOK_PAST_AFTER, LOOK_PAST = 0.025, 20
 TICK = 0.005
+RELEASE_AGAIN = 0.5  # seconds until a job is given back again whose unique key somebody may have taken
 SLOW_TICK = 0.2  # seconds, while there is something to watch that gives no notice
 RECONNECT = (0.2, 0.5, 1.0, 2.0, 5.0)
 
@@ -90,6 +91,7 @@ class Worker:
             self._meet_hung_run,
             self._title,
         )
+        self._release_again_at = 0.0
         self._looks = Looks()
         self._looks_past_at = 0.0  # when to look past the tasks of a full pool again
         self._unmet: list[Pool] = []  # pools that had no room when there may have been work for them
@@ -196,6 +198,7 @@ class Worker:
         moments = [self._stops_by, self._next_look()]
         if not self._is_store_away():
             moments += [self._claims.look_at, self._outcomes.due_at()]
+            moments += [self._release_again_at] if self._to_release else []
         if self._options.max_idle is not None and self._is_idle():
             moments.append(self._worked_at + self._options.max_idle)
         if self._rests_at is not None:
@@ -345,13 +348,27 @@ class Worker:
 
     def _release(self) -> None:
         # Threads add to the list meanwhile.
-        if released := list(self._to_release):
-            accepted, refused = self.broker.settle_each(released)
-            if superseded := self.broker.supersede(released, accepted):
-                self.announce_ended(job.id for job in superseded)
-            del self._to_release[: len(released)]
-            for job, error in refused:
-                logger.error("Job %s cannot be given back before this process ends: %s", job.id, error)
+        if not self._to_release or self._elapsed() < self._release_again_at:
+            return
+        released = list(self._to_release)
+        accepted, refused = self.broker.settle_each(released)
+        del self._to_release[: len(released)]
+        for job, error in refused:
+            logger.error("Job %s cannot be given back before this process ends: %s", job.id, error)
+        self._see_to_keys(released, accepted)
+
+    def _see_to_keys(self, released: Sequence[Job], accepted: Collection[str]) -> None:
+        """Announce those that have ended because another has their key, and try again where nobody can tell yet."""
+        keyed = [job for job in released if machine.may_be_superseded(job)]
+        if not keyed:
+            return
+        stored = [self.broker.get(job.id) for job in keyed]
+        if ended := [job.id for job in stored if job is not None and job.id in accepted and job.state in ENDS]:
+            self.announce_ended(ended)
+        running = {job.id: job.token for job in stored if job is not None and job.state == State.RUNNING}
+        if left := [job for job in keyed if job.id not in accepted and running.get(job.id) == job.token]:
+            self._to_release += left
+            self._release_again_at = self._elapsed() + RELEASE_AGAIN
 
     def _must_flush(self) -> bool:
         is_last = not (self._threads.active or self._coroutines.active)

@@ -88,9 +88,8 @@ class DatabaseBroker(Broker):
         self._cursor.line_up(standing, now)
         if any(is_soon(job, now) for job in standing):
             self.wake()
-        waiting = [job.id for job in standing if job.state == State.WAITING]
-        if waiting and connections[self.using].in_atomic_block:
-            # What they wait for may end before others see them.
+        if waiting := [job.id for job in standing if job.state == State.WAITING]:
+            # What they wait for may have ended before others saw them.
             transaction.on_commit(
                 partial(self._run, keyed.look, self._store, waiting, now), using=self.using, robust=True
             )
@@ -113,7 +112,10 @@ class DatabaseBroker(Broker):
         return self._learnt(look, wish, self._run(self._store.claim, wish))
 
     def settle(self, jobs: Sequence[Job]) -> set[str]:
-        return self._settled(jobs, self._run(self._store.settle, jobs)) if jobs else set()
+        return self._settled(jobs, self._settle(jobs)) if jobs else set()
+
+    def _settle(self, jobs: Sequence[Job]) -> set[str]:
+        return self._run(self._store.settle, jobs, self.clock.moment())
 
     def settle_and_claim(
         self,
@@ -172,7 +174,7 @@ class DatabaseBroker(Broker):
         missed = [others[id] for id, job in standing.items() if _is_claim_of(job, others[id])]
         if missed and not is_last:
             # Somebody has changed something else of these meanwhile, and PostgreSQL looked where they had been.
-            accepted |= self._settled(missed, self._run(self._store.settle, missed), is_last=True)
+            accepted |= self._settled(missed, self._settle(missed), is_last=True)
         return accepted
 
     def held_by(self, worker_ids: Collection[str], limit: int) -> list[Job]:

@@ -65,6 +65,7 @@ class MySQL(Store):
     by_id = "FORCE INDEX (PRIMARY)"
     by_due = "FORCE INDEX (mainspring_job_due)"
     by_rank = "FORCE INDEX (mainspring_job_rank)"
+    by_key = "FORCE INDEX (mainspring_job_key)"
     delete = f"DELETE job FROM {JOB} AS job FORCE INDEX (PRIMARY) WHERE job.id IN %s"
     skip_locked = "FOR UPDATE SKIP LOCKED"
     # UNIX_TIMESTAMP(NOW(6)) would be an hour off while the session's time zone leaves summer time.
@@ -119,10 +120,10 @@ class MySQL(Store):
         return False
 
     @contextmanager
-    def short_lock_waits(self, cursor: Any) -> Iterator[None]:
+    def short_lock_waits(self, cursor: Any, seconds: float = KEY_WAIT) -> Iterator[None]:
         cursor.execute("SELECT @@innodb_lock_wait_timeout")
         (usual,) = cursor.fetchone()
-        cursor.execute(f"SET SESSION innodb_lock_wait_timeout = {math.ceil(KEY_WAIT)}")
+        cursor.execute(f"SET SESSION innodb_lock_wait_timeout = {math.ceil(seconds)}")
         try:
             yield
         except OperationalError as error:

@@ -159,7 +159,6 @@ PUT_BACK = f"""
     FROM {_rows(OUTCOME_COLUMNS)} WHERE job.id = outcome.id AND {HELD} RETURNING job.id
 """
 
-SHORT_LOCK_WAIT = f"SET LOCAL lock_timeout = {round(KEY_WAIT * 1000)}"
 LOCK_NOT_AVAILABLE = "55P03"
 MOMENT = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
 WORKERS, QUESTIONS = ", ".join(WORKER_COLUMNS), ", ".join(QUESTION_COLUMNS)
@@ -264,7 +263,7 @@ class PostgreSQL(Store):
         # One message is one transaction, and of its statements the last tells what the others have led to.
         with connection.cursor() as cursor, _as_key_locked():
             cursor.execute(
-                f"{SHORT_LOCK_WAIT}; {self.insert} {self.on_held_key_keep};"
+                f"SET LOCAL lock_timeout = {round(KEY_WAIT * 1000)}; {self.insert} {self.on_held_key_keep};"
                 f" SELECT id = %s FROM {JOB} WHERE holds_key = %s",
                 [*job, job.id, job.holds_key],
             )
@@ -273,10 +272,10 @@ class PostgreSQL(Store):
             return row is not None and bool(row[0])
 
     @contextmanager
-    def short_lock_waits(self, cursor: Any) -> Iterator[None]:
+    def short_lock_waits(self, cursor: Any, seconds: float = KEY_WAIT) -> Iterator[None]:
         cursor.execute("SELECT current_setting('lock_timeout')")
         (usual,) = cursor.fetchone()
-        cursor.execute(SHORT_LOCK_WAIT)
+        cursor.execute(f"SET LOCAL lock_timeout = {round(seconds * 1000)}")
         with _as_key_locked():  # which leaves the settings to the end of the transaction or savepoint
             yield
         cursor.execute("SELECT set_config('lock_timeout', %s, true)", [usual])
@@ -312,11 +311,11 @@ class PostgreSQL(Store):
             self._is_deaf = not _can_listen(own, connection)
         return PolledWait(own, is_own=True) if self._is_deaf else NotifyWait(own, id, at, expires_at)
 
-    def settle(self, connection: Connection, jobs: Sequence[Job]) -> set[str]:
+    def settle(self, connection: Connection, jobs: Sequence[Job], at: int) -> set[str]:
         if self.longest_wait is not None or connection.in_atomic_block or not _are_alike(jobs) or _any_keyed(jobs):
-            return super().settle(connection, jobs)
+            return super().settle(connection, jobs, at)
         with connection.cursor() as cursor:
-            return self.move(cursor, jobs)
+            return self.move(cursor, jobs, at)
 
     def settle_and_claim(self, connection: Connection, jobs: Sequence[Job], wish: Wish) -> tuple[set[str], list[Job]]:
         if connection.in_atomic_block or not all(job.state in ENDS for job in jobs) or _any_keyed(jobs):
@@ -327,9 +326,12 @@ class PostgreSQL(Store):
         claimed = [Job._make(row) for row in rows if row[STATE] is not None]
         return {row[0] for row in rows if row[STATE] is None}, claimed
 
-    def move(self, cursor: Any, jobs: Sequence[Job]) -> set[str]:
-        if self.longest_wait is not None or _any_keyed(jobs):
-            return super().move(cursor, jobs)
+    def move(self, cursor: Any, jobs: Sequence[Job], at: int) -> set[str]:
+        if self.longest_wait is not None:
+            return super().move(cursor, jobs, at)
+        if with_keys := [job for job in jobs if job.unique_key is not None]:
+            jobs = [job for job in jobs if job.unique_key is None]
+            return super().move(cursor, with_keys, at) | (self.move(cursor, jobs, at) if jobs else set())
         ended = [job for job in jobs if job.state in ENDS]
         back = [job for job in jobs if job.state in LIVE]
         moved: set[str] = set()

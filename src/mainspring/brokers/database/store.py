@@ -55,8 +55,8 @@ NEXT_DUE = f"(SELECT min(due_at) FROM {JOB} WHERE due_at < {END})"
 
 
 KEY_LOCKED = (
-    f"A transaction that has not ended after {KEY_WAIT:g} s has stored a job with the same unique key."
-    " Nothing was stored; enqueue again later, or keep transactions that enqueue short."
+    "A transaction that has not ended has stored a job with the same unique key, or holds one that has it. Nothing was"
+    " stored; enqueue again later, and keep transactions that enqueue short."
 )
 # What a claim writes there, besides the worker and the moment.
 FREED_KEY = f"CASE WHEN SUBSTR(unique_key, 1, {len(UNTIL_START)}) = '{UNTIL_START}' THEN NULL ELSE holds_key END"
@@ -92,7 +92,7 @@ class Store:
     quote = '"'  # MySQL 8 reserves the word `rank`
     for_update = ""
     skip_locked = ""
-    by_id = by_due = by_rank = ""  # which index to walk, where that must be said
+    by_id = by_due = by_rank = by_key = ""  # which index to walk, where that must be said
     bigint = "bigint"
     delete = ""
     is_in: str
@@ -165,8 +165,10 @@ class Store:
                 cursor.execute(self.delete, [self.listed(ended)])
 
     def keep(self, connection: Connection, jobs: Sequence[Job]) -> None:
-        """Insert jobs that have ended, but for those whose id has ended already."""
+        """Insert jobs that have ended, but for those whose id is there already."""
         with self.transaction(connection), connection.cursor() as cursor:
+            live = {job.id for job in self.standing(connection, [job.id for job in jobs])}
+            jobs = [job for job in jobs if job.id not in live]
             on_known = self.on_known_id_keep.replace(JOB, FINISHED)
             cursor.executemany(f"{self.insert_finished} {on_known}", list(map(attrgetter(*FINISHED_COLUMNS), jobs)))
 
@@ -183,8 +185,8 @@ class Store:
         """Insert those of the jobs whose key no other holds."""
         self.insert_many(cursor, jobs, self.on_held_key_keep)
 
-    def short_lock_waits(self, cursor: Any) -> AbstractContextManager[None]:
-        """Wait for no lock longer than KEY_WAIT in this block, and raise KeyLocked instead, if there is a choice."""
+    def short_lock_waits(self, cursor: Any, seconds: float = KEY_WAIT) -> AbstractContextManager[None]:
+        """Wait for no lock much longer than this in the block, and raise KeyLocked instead, if there is a choice."""
         return nullcontext()
 
     def rewrite(self, cursor: Any, jobs: Sequence[Job]) -> None:
@@ -201,22 +203,22 @@ class Store:
         """Take ready jobs in this transaction."""
         raise NotImplementedError
 
-    def settle(self, connection: Connection, jobs: Sequence[Job]) -> set[str]:
+    def settle(self, connection: Connection, jobs: Sequence[Job], at: int) -> set[str]:
         """
         Write what became of jobs that still run under their token; return the ids that did.
 
         Whoever waits for no lock passes over rows that somebody else has locked.
         """
         with self.transaction(connection), connection.cursor() as cursor:
-            return self.move(cursor, jobs)
+            return self.move(cursor, jobs, at)
 
     def settle_and_claim(self, connection: Connection, jobs: Sequence[Job], wish: Wish) -> tuple[set[str], list[Job]]:
         """Do both in one transaction: a commit waits for the disk, and is there once for both."""
         with self.transaction(connection), connection.cursor() as cursor:
-            return self.move(cursor, jobs), self.take(cursor, wish)
+            return self.move(cursor, jobs, wish.at), self.take(cursor, wish)
 
-    def move(self, cursor: Any, jobs: Sequence[Job]) -> set[str]:
-        """Write what became of jobs in this transaction."""
+    def move(self, cursor: Any, jobs: Sequence[Job], at: int) -> set[str]:
+        """Write what became of jobs in this transaction, at this moment."""
         lock = self.for_update if self.longest_wait is None else self.skip_locked
         cursor.execute(
             f"SELECT id, token FROM {JOB} {self.by_id} WHERE id {self.is_in} AND state = 'running' {lock}",
@@ -228,10 +230,9 @@ class Store:
         self.finish(cursor, ended)
         keyed.let_go_on(cursor, self, ended)
         for_key = [job for job in back if machine.is_free_from_start(job)]
-        self.put_back(cursor, [job for job in back if not machine.is_free_from_start(job)])
-        back_with_key = keyed.put_back(cursor, self, for_key) if for_key else []
-        left = {job.id for job in for_key} - {job.id for job in back_with_key}
-        return {job.id for job in moved} - left
+        plain = [job for job in back if not machine.is_free_from_start(job)]
+        self.put_back(cursor, plain)
+        return {job.id for job in ended + plain} | keyed.come_back(cursor, self, for_key, at)
 
     def finish(self, cursor: Any, jobs: Sequence[Job]) -> None:
         """Move ended jobs, locked by this transaction, to the finished ones."""
@@ -279,14 +280,14 @@ class Store:
         """Make up to `limit` due jobs ready, passing over those that somebody has locked; return how many."""
         with self.transaction(connection), connection.cursor() as cursor:
             cursor.execute(
-                f"SELECT id, state FROM {JOB} {self.by_due} WHERE due_at <= %s ORDER BY due_at LIMIT %s"
+                f"SELECT {self.job_columns} FROM {JOB} {self.by_due} WHERE due_at <= %s ORDER BY due_at LIMIT %s"
                 f" {self.skip_locked}",
                 [now, limit],
             )
-            rows = cursor.fetchall()
-            if waiting := [id for id, state in rows if state == State.WAITING]:
-                keyed.look_again(cursor, self, waiting, now)
-            if ids := [id for id, state in rows if state != State.WAITING]:
+            due = as_jobs(cursor)
+            waiting = [job for job in due if job.state == State.WAITING]
+            gone_on = keyed.look_again(cursor, self, waiting, now) if waiting else 0
+            if ids := [job.id for job in due if job.state != State.WAITING]:
                 # In this order, as MySQL sets one column after the other.
                 cursor.execute(
                     f"UPDATE {JOB} {self.by_id} SET state = 'ready', {self.names(['rank'])} ="
@@ -296,7 +297,7 @@ class Store:
                     f" WHERE id {self.is_in}",
                     [self.listed(ids)],
                 )
-            return len(rows)
+            return len(ids) + gone_on
 
     # Looking.
 

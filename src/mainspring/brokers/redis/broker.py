@@ -5,13 +5,14 @@ import time
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
+from functools import partial
 from itertools import islice
 from typing import Any, TypeVar
 
 from mainspring import job as machine
 from mainspring.brokers.base import Broker, Count, Listener, Pulse, Question, Risk, WorkerInfo
 from mainspring.brokers.listening import Calls, is_soon
-from mainspring.brokers.redis import questions, scripts, workers
+from mainspring.brokers.redis import keyed, questions, scripts, workers
 from mainspring.brokers.redis.client import Client
 from mainspring.brokers.redis.keys import Keys, end_channel, wake_channel
 from mainspring.brokers.redis.listeners import RedisListener, wait_for_end
@@ -29,13 +30,12 @@ from mainspring.brokers.redis.records import (
 from mainspring.brokers.redis.risks import risks
 from mainspring.brokers.redis.scripts import Script
 from mainspring.brokers.store_time import StoreTime
-from mainspring.brokers.uniqueness import OnConflict, decide, key_behind
+from mainspring.brokers.uniqueness import OnConflict
 from mainspring.clock import SECOND, Clock
 from mainspring.exceptions import BrokerRefused, BrokerUnavailable
 from mainspring.job import ENDS, IDLE, LIVE, LOOK_AGAIN, Job, State
 
 T = TypeVar("T")
-Holders = dict[str | None, tuple[bytes, Job]]  # by the keys that they hold, with their records
 
 MOST_AT_ONCE = 100_000  # jobs of one push: for 3 to 5 seconds the server does nothing else, and must answer within 10
 # Jobs of one script. Lua tells long texts apart by 32 of their characters, so that with many records that are nearly
@@ -43,7 +43,6 @@ MOST_AT_ONCE = 100_000  # jobs of one push: for 3 to 5 seconds the server does n
 PUSHED_AT_ONCE = 500
 MOST = 2**31 - 1  # that a limit can say
 CALL_EVERY = 0.005  # seconds; a call is a part of the script that pushes, and so costs hardly anything
-KEYED_TRIES = 100  # of an enqueue whose key changes hands while it decides
 SLICE = 1000  # jobs that are read at once
 
 
@@ -96,44 +95,10 @@ class RedisBroker(Broker):
 
     def push_keyed(self, jobs: Sequence[Job], on_conflict: OnConflict, *, once: bool = False) -> list[Job]:
         stored = {job.id: job for _, job in self._read([job.id for job in jobs])} if once else {}
-        if stored:
-            others = [job for job in jobs if job.id not in stored]
-            pushed = iter(self.push_keyed(others, on_conflict, once=True) if others else ())
-            return [stored.get(job.id) or next(pushed) for job in jobs]
-        holders: Holders = {}
-        for _ in range(KEYED_TRIES):
-            known = {key: job for key, (_, job) in holders.items()}
-            standing = [
-                decide(
-                    job,
-                    known.get(job.holds_key),
-                    known.get(key_behind(job)),
-                    on_conflict,
-                    known.get(_ended_key(job)),
-                )
-                for job in jobs
-            ]
-            found = self._store_keyed(jobs, standing, holders)
-            if found is None:
-                return standing
-            holders = found
-        raise BrokerUnavailable(f"The key of job {jobs[0].id} changes hands again and again; nothing was stored.")
-
-    def _store_keyed(self, jobs: Sequence[Job], standing: Sequence[Job], holders: "Holders") -> "Holders | None":
-        """Store what stands, if the keys are held by these and nobody else; return who holds them if they are not."""
-        keys = [key for job in jobs for key in _keys_for(job)]
-        beliefs = [word for key in keys for word in (key, *_holding(holders.get(key)))]
-        before = {job.id: (record, job) for record, job in holders.values()}
-        writes = [job for job in standing if job.id not in before or before[job.id][1] != job]
-        values = [word for job in writes for word in _keyed_write(job, before.get(job.id))]
-        call = any(is_soon(job, self.clock.moment()) for job in writes)
-        code, id, *found = self._run_and_call(call, scripts.KEYED, len(keys), *beliefs, *values)
-        if code == 2:
-            raise BrokerRefused(f"There is a job with the id {id.decode()} already; nothing was stored.")
-        if code == 1:
-            return None
-        rows = zip(keys, found[0][::3], found[0][1::3], found[0][2::3], strict=True)
-        return {key: (record, decode(id, record, claim)) for key, id, record, claim in rows if record is not None}
+        left = [job for job in jobs if job.id not in stored]
+        call = any(is_soon(job, self.clock.moment()) for job in left)
+        pushed = keyed.push(partial(self._run_and_call, call), left, on_conflict)
+        return [stored.get(job.id) or pushed[job.id] for job in jobs]
 
     def _let_go_on(self, ids: Collection[bytes]) -> None:
         """Let jobs go on that waited for one which has ended."""
@@ -176,10 +141,18 @@ class RedisBroker(Broker):
     def settle(self, jobs: Sequence[Job]) -> set[str]:
         if not jobs:
             return set()
+        at = self.clock.moment()
         values = [
             value
             for job in jobs
-            for value in (job.id, str(job.token), encode(job), line_of(job), *place_of(job), *_keys_of(job))
+            for value in (
+                job.id,
+                str(job.token),
+                encode(job),
+                line_of(job),
+                *place_of(job),
+                *keyed.of_outcome(job, at),
+            )
         ]
         call = any(job.state == State.READY for job in jobs)
         not_moved, waited = self._run_and_call(call, scripts.SETTLE, self._end_channel, *values)
@@ -246,7 +219,7 @@ class RedisBroker(Broker):
             values = [
                 value
                 for record, old, new in some
-                for value in (old.id, line_of(old), record, *_stand_of(old), encode(new), *_stand_of(new))
+                for value in (old.id, line_of(old), record, *keyed.stand_of(old), encode(new), *keyed.stand_of(new))
             ]
             call = any(new.state == State.READY for _, _, new in some)
             these, waited = self._run_and_call(call, scripts.MOVE, self._end_channel, *values)
@@ -399,37 +372,6 @@ class RedisBroker(Broker):
 def _pushed(jobs: Sequence[Job]) -> list[str]:
     """Return what the script PUSH wants to know of new jobs."""
     return [value for job in jobs for value in (job.id, encode(job), line_of(job), *place_of(job))]
-
-
-def _keys_for(job: Job) -> list[str]:
-    """Return under which keys stand those who decide about a new job."""
-    return [job.holds_key or "", key_behind(job), *([_ended_key(job)] if machine.window_of(job) else [])]
-
-
-def _ended_key(job: Job) -> str:
-    """Return under which key the last job stands that has ended with the unique key of this one."""
-    return f"={job.unique_key}"
-
-
-def _keys_of(job: Job) -> tuple[str, str, str]:
-    """Return what a settled job holds at the most and what it shall hold of its unique key, and that key."""
-    return machine.key_of(job.unique_key) or "", job.holds_key or "", job.unique_key or ""
-
-
-def _stand_of(job: Job) -> tuple[str, str, str]:
-    """Return the state and the place of a job, and the key that it holds."""
-    return *place_of(job), job.holds_key or ""
-
-
-def _holding(holder: tuple[bytes, Job] | None) -> tuple[str, str]:
-    """Return the id of who holds a key, and whether it runs."""
-    return ("", "") if holder is None else (holder[1].id, "1" if holder[1].state == State.RUNNING else "")
-
-
-def _keyed_write(job: Job, before: tuple[bytes, Job] | None) -> tuple[str | bytes, ...]:
-    """Return what the script KEYED wants to know of a job that an enqueue stores, or changes from what was before."""
-    old = ("", "", "", "", "") if before is None else (before[0], line_of(before[1]), *_stand_of(before[1]))
-    return job.id, line_of(job), *old, encode(job), *_stand_of(job)
 
 
 def _waiting_for_time(job: Job) -> Job:

@@ -12,7 +12,7 @@ end
 
 local function give_back_key(id, record)
   if string.sub(record, -2) ~= '"]' then return end  -- nothing is held
-  local key = string.match(unique_key_of(record), '^start[^:]*:(.*)$')
+  local key = string.match(unique_key_of(record), '^start:(.*)$')
   if key and redis.call('HGET', UNIQUE, key) == id then redis.call('HDEL', UNIQUE, key) end
 end
 

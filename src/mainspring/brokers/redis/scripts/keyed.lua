@@ -1,9 +1,10 @@
--- Store what an enqueue with unique keys leads to, if all is as its caller believes. ARGV: the channel to call on or '',
--- the number of keys, and for each key who holds it ('' for nobody) and whether that runs, where "=" and a unique key
--- stand for the last job that has ended with it; then for each write the id,
--- the line, the record to be replaced ('' for a new job) with its line, state, place and key, and the new record, state,
--- place and key. Returns 1 and '' if it is done, 2 and an id that is taken, or 0 and '' and, for each key, who holds it
--- with its record and claim.
+-- Store what an enqueue with unique keys leads to, if all is as its caller believes.
+-- ARGV: the channel to call on or '', the number of keys, and for each key who holds it ('' for nobody) and whether that
+-- runs, where "=" and a unique key stand for the last job that has ended with it; then for each write the id, the line,
+-- the record to be replaced ('' for a new job) with its line, state, place and key, and the new record, state, place
+-- and key.
+-- Returns 1 and '' if it is done, 2 and an id that is taken, or 0 and '' and, for each key, who holds it with its record
+-- and claim.
 local channel, keys = ARGV[1], tonumber(ARGV[2])
 local first_write = 3 + 3 * keys
 local is_as_believed = true
