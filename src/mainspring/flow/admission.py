@@ -41,7 +41,7 @@ class Level:
 
 
 class Refusal(NamedTuple):
-    """A job that may not run now, the limit under which it waits, and until when at least; None is until it has room."""
+    """A job that may not run now, the limit under which it waits, and until when; None is until there is room."""
 
     job: Job
     name: str
@@ -84,8 +84,9 @@ def _declared(level: Level, name: str, requests: Sequence[Request]) -> Level:
     """Return the level of a limit as the code of these jobs declares it, unless somebody has given it another."""
     if level.is_given:
         return level
-    declared = next(demand for request in requests for demand in request.demands if demand.name == name)
-    return replace(level, concurrency=declared.concurrency, rate=declared.rate)
+    declared = (demand for request in requests for demand in request.demands if demand.name == name)
+    demand = next(declared, None)
+    return level if demand is None else replace(level, concurrency=demand.concurrency, rate=demand.rate)
 
 
 def _asked(level: Level, demand: Demand, now: int, since: int | None) -> tuple[Level, int | None, bool]:

@@ -62,8 +62,8 @@ def take(rate: Rate, state: State, cost: int, now: int, since: int | None = None
     """
     Take `cost` at the moment `now`, if there is so much.
 
-    `since` is the moment from which on it could be had, for one who was told to wait until then. What comes later by less
-    than the time of one is counted from there, or who always comes a little late would never get the rate.
+    `since` is the moment from which on it could be had, for one who was told to wait until then. What comes later by
+    less than the time of one is counted from there, or who always comes a little late would never get the rate.
     """
     if cost > (rate.count if rate.is_sliding else rate.burst):
         raise ValueError(f"{cost} at once can never be had at {rate}")
