@@ -72,8 +72,11 @@ class Job(NamedTuple):
     Times are moments (microseconds since the epoch, UTC). `arguments`, `result`, `errors` and `worker_ids` are JSON
     texts that nobody decodes before they are needed, so one bad row cannot spoil the reading of others. `token` stays
     after a claim has ended: a write repeated because its reply was lost can then be told from one that came too late.
-    `max_crashes` None leaves the limit to whoever rescues. No two live jobs have the same `holds_key`; `unique_key` is
-    what the job holds, or held until it was claimed and wants again when it comes back.
+    `max_crashes` None leaves the limit to whoever rescues.
+
+    No two live jobs have the same `holds_key`; `unique_key` is what the job holds, or held until its claim and wants
+    again when it comes back. `limits` are the names and costs of what it must have before it runs, a JSON list of
+    pairs; while it is parked under one of them, `parked_under`, its rank is kept as `place`.
     """
 
     id: str
@@ -100,6 +103,9 @@ class Job(NamedTuple):
     finished_at: int | None = None
     unique_key: str | None = None
     holds_key: str | None = None
+    limits: str | None = None
+    parked_under: str | None = None
+    place: int | None = None
 
 
 def new_id() -> str:
@@ -138,6 +144,7 @@ def new_job(
     run_after: int | None = None,
     max_crashes: int | None = None,
     unique_key: str | None = None,
+    limits: str | None = None,
     id: str = "",
 ) -> Job:
     """Return a job that has just been enqueued: ready, or deferred when `run_after` is still to come."""
@@ -156,6 +163,7 @@ def new_job(
         max_crashes=max_crashes,
         unique_key=unique_key,
         holds_key=key_of(unique_key),
+        limits=limits,
     )
 
 
@@ -235,6 +243,20 @@ def retry(job: Job, error: dict[str, Any], started_at: int, at: int, due_at: int
         started_at=job.started_at or started_at,
         last_attempted_at=started_at,
     )
+
+
+def park(job: Job, name: str, until: int | None) -> Job:
+    """Put a claimed job out of every claim's sight, until a limit has room or this moment; nothing is counted."""
+    return release(job)._replace(state=State.PARKED, rank=None, place=job.rank, parked_under=name, due_at=until)
+
+
+def unpark(job: Job) -> Job:
+    """
+    Let a parked job line up again where it stood; whoever claims it asks once more whether it may run.
+
+    What it waited for stays with it until then, for there it goes before those who come later.
+    """
+    return _move(job, State.READY, rank=job.place, place=None, due_at=None)
 
 
 def release(job: Job) -> Job:
@@ -356,6 +378,7 @@ def _end(job: Job, state: State, started_at: int, at: int, **changes: Any) -> Jo
         rank=None,
         due_at=None,
         holds_key=None,
+        parked_under=None,
         worker_ids=_append(job.worker_ids, job.worker_id),
         started_at=job.started_at or started_at,
         last_attempted_at=started_at,
@@ -365,7 +388,7 @@ def _end(job: Job, state: State, started_at: int, at: int, **changes: Any) -> Jo
 
 
 def _idle(job: Job, state: State, **changes: Any) -> Job:
-    return _move(job, state, worker_id="", holds_key=key_of(job.unique_key), **changes)
+    return _move(job, state, worker_id="", holds_key=key_of(job.unique_key), parked_under=None, **changes)
 
 
 def _move(job: Job, state: State, **changes: Any) -> Job:

@@ -57,6 +57,9 @@ class Job(AnyJob):
     rank = models.BigIntegerField(null=True)
     due_at = models.BigIntegerField(null=True)
     holds_key = models.CharField(max_length=64, null=True)
+    limits = models.TextField(null=True)
+    parked_under = models.CharField(max_length=200, null=True)
+    place = models.BigIntegerField(null=True)
 
     class Meta:
         db_table = "mainspring_job"
@@ -70,6 +73,11 @@ class Job(AnyJob):
             models.Index(fields=["queue_name", "rank"], name="mainspring_job_rank"),
             # Only jobs that wait for their moment have one.
             models.Index(fields=["due_at"], condition=models.Q(due_at__isnull=False), name="mainspring_job_due"),
+            models.Index(
+                fields=["parked_under", "place"],
+                condition=models.Q(parked_under__isnull=False),
+                name="mainspring_job_parked",
+            ),
         ]
 
 
@@ -141,6 +149,40 @@ class Reach(models.Model):
 
     def __str__(self) -> str:
         return f"{self.worker_id} in {self.queue_name}: {self.low} to {self.high}"
+
+
+class Limit(models.Model):
+    """Where a limit stands; `is_given` says that its numbers were given at run time."""
+
+    name = models.CharField(primary_key=True, max_length=200)
+    concurrency = models.IntegerField(null=True)
+    rate = models.TextField(null=True)
+    is_given = models.IntegerField(db_default=0)
+    seen = models.TextField(db_default="[]")
+    paused_until = models.BigIntegerField(db_default=0)
+    promised = models.BigIntegerField(db_default=0)
+
+    class Meta:
+        db_table = "mainspring_limit"
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Hold(models.Model):
+    """What a running job holds of a limit."""
+
+    pk = models.CompositePrimaryKey("limit_name", "job_id")
+    limit_name = models.CharField(max_length=200)
+    job_id = models.CharField(max_length=36)
+    cost = models.IntegerField()
+
+    class Meta:
+        db_table = "mainspring_hold"
+        indexes = [models.Index(fields=["job_id"], name="mainspring_hold_job")]
+
+    def __str__(self) -> str:
+        return f"{self.job_id} of {self.limit_name}"
 
 
 class Waiter(models.Model):

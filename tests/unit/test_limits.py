@@ -7,11 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mainspring import job as machine
+from mainspring.brokers.admission import Demand, Level, Request, admit
+from mainspring.brokers.rates import parse_rate
 from mainspring.clock import SECOND
 from mainspring.exceptions import InvalidArguments
-from mainspring.flow.admission import Demand, Level, Request, admit
 from mainspring.flow.limits import Limit, parse_limits
-from mainspring.flow.rates import parse_rate
 
 NOW = 1_767_225_600 * SECOND
 

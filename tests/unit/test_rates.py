@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mainspring.brokers.rates import EMPTY, Rate, parse_rate, take
 from mainspring.clock import SECOND
-from mainspring.flow.rates import EMPTY, Rate, parse_rate, take
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from mainspring import job as machine
+from mainspring.brokers.admission import Change, Level, Request
 from mainspring.brokers.deaths import WorkerDeath
 from mainspring.brokers.uniqueness import OnConflict, merged
 from mainspring.clock import SECOND, Clock
@@ -206,6 +207,28 @@ class Broker(ABC):
         ends as `machine.supersede` says, and is accepted. While nobody can tell, because a transaction that has not
         ended may have taken the key, it is left alone. A job that waits behind one that ends here goes on.
         """
+
+    @abstractmethod
+    def admit(self, requests: Sequence[Request]) -> set[str]:
+        """
+        Take for claimed jobs what they need of limits, and return the ids of those that may run.
+
+        What they take they hold until they are settled. The others are parked as `flow.admission` says, out of every
+        claim's sight, until an end makes room, their time comes, or somebody changes the limit. A job that no longer
+        runs under its token is left alone.
+        """
+
+    @abstractmethod
+    def level(self, name: str) -> Level | None:
+        """Return where a limit stands; None if nobody has asked for it yet."""
+
+    @abstractmethod
+    def change_limit(self, name: str, change: Change) -> None:
+        """Give a limit other numbers in place of those that are declared, or take these back, or pause it."""
+
+    @abstractmethod
+    def holding(self, name: str) -> list[str]:
+        """Return the ids of the jobs that hold something of a limit."""
 
     @abstractmethod
     def held_by(self, worker_ids: Collection[str], limit: int) -> list[Job]:

@@ -9,6 +9,8 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from mainspring import job as machine
+from mainspring.brokers import admission
+from mainspring.brokers.admission import Change, Level, Request
 from mainspring.brokers.base import QUESTIONS_KEPT, Broker, Count, Listener, Pulse, Question, WorkerInfo
 from mainspring.brokers.uniqueness import OnConflict, decide, key_behind
 from mainspring.clock import Clock
@@ -35,6 +37,8 @@ class MemoryBroker(Broker):
         self._workers: dict[str, WorkerInfo] = {}
         self._site: str | None = None
         self._asked: dict[str, Asked] = {}
+        self._levels: dict[str, Level] = {}
+        self._holds: dict[str, list[tuple[str, int]]] = {}
         self._changed = threading.Condition()
         self._listeners: set[MemoryListener] = set()
 
@@ -103,10 +107,57 @@ class MemoryBroker(Broker):
             for job in moved:
                 if job.state not in ENDS:
                     self._store([job if self._may_hold(job) else machine.supersede(job, self.clock.moment())])
+            for job in moved:
+                self._give_back(job)
             self._changed.notify_all()
         if any(job.state == State.READY for job in [*moved, *gone_on]):
             self.wake()
         return repeated | {job.id for job in moved}
+
+    def admit(self, requests: Sequence[Request]) -> set[str]:
+        now = self.clock.moment()
+        with self._changed:
+            held = [request for request in requests if self._is_held(request.job)]
+            names = {demand.name for request in held for demand in request.demands}
+            levels = {name: self._levels.get(name, Level()) for name in names}
+            awaited = {job.parked_under for job in self._in_states({State.PARKED}) if job.due_at is not None}
+            done = admission.admit(held, levels, now, {name for name in names if name in awaited})
+            self._levels |= done.levels
+            for request in done.admitted:
+                self._holds[request.job.id] = [(demand.name, demand.cost) for demand in request.demands]
+        self.settle([machine.park(refusal.job, refusal.name, refusal.until) for refusal in done.refused])
+        return {request.job.id for request in done.admitted}
+
+    def level(self, name: str) -> Level | None:
+        return self._levels.get(name)
+
+    def change_limit(self, name: str, change: Change) -> None:
+        with self._changed:
+            self._levels[name] = change.applied_to(self._levels.get(name, Level()))
+            self._unpark(name, also_for_time=True)
+        self.wake()
+
+    def holding(self, name: str) -> list[str]:
+        with self._changed:
+            return sorted(id for id, costs in self._holds.items() if name in dict(costs))
+
+    def _give_back(self, job: Job) -> None:
+        """Give back what a job held of limits, and let others ask for it."""
+        costs = self._holds.pop(job.id, [])
+        for name, cost in costs:
+            level = self._levels[name]
+            self._levels[name] = replace(level, held=level.held - cost)
+        for name, _ in costs:
+            self._unpark(name)
+
+    def _unpark(self, name: str, *, also_for_time: bool = False) -> None:
+        parked = [
+            job
+            for job in self._in_states({State.PARKED})
+            if job.parked_under == name and (job.due_at is None or also_for_time)
+        ]
+        ordered = sorted(parked, key=lambda job: (job.place or 0, job.id))
+        self._store(map(machine.unpark, admission.next_in(self._levels[name], ordered, name, self.clock.moment())))
 
     def held_by(self, worker_ids: Collection[str], limit: int) -> list[Job]:
         with self._changed:
@@ -127,12 +178,15 @@ class MemoryBroker(Broker):
         return left[0].due_at if left else None
 
     def _by_due_time(self) -> list[Job]:
-        waiting = [job for job in self._in_states({State.DEFERRED, State.WAITING}) if job.due_at is not None]
+        idle = self._in_states({State.DEFERRED, State.WAITING, State.PARKED})
+        waiting = [job for job in idle if job.due_at is not None]
         return sorted(waiting, key=lambda job: job.due_at or 0)
 
     def _promoted(self, job: Job, now: int) -> Job:
         if job.state == State.DEFERRED:
             return machine.promote(job)
+        if job.state == State.PARKED:
+            return machine.unpark(job)
         is_free = self._holder_of(machine.key_of(job.unique_key)) is None
         return machine.go_on(job, now) if is_free else job._replace(due_at=now + LOOK_AGAIN)
 
@@ -285,6 +339,8 @@ class MemoryBroker(Broker):
             self._workers.clear()
             self._site = None
             self._asked.clear()
+            self._levels.clear()
+            self._holds.clear()
 
     def _in_states(self, states: Collection[str]) -> list[Job]:
         return [job for job in self._jobs.values() if job.state in states]

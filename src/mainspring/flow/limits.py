@@ -5,9 +5,9 @@ from dataclasses import KW_ONLY, dataclass
 from inspect import BoundArguments
 from typing import Any
 
+from mainspring.brokers.admission import Demand
+from mainspring.brokers.rates import Rate, parse_rate
 from mainspring.exceptions import InvalidArguments
-from mainspring.flow.admission import Demand
-from mainspring.flow.rates import Rate, parse_rate
 
 LONGEST_NAME = 200  # characters, the width of its column
 MOST = 1_000_000_000

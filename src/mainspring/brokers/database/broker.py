@@ -11,8 +11,9 @@ from typing import Any, NamedTuple, TypeVar
 from django.db import connections, transaction
 
 from mainspring import job as machine
+from mainspring.brokers.admission import Change, Level, Request
 from mainspring.brokers.base import Broker, Count, Listener, Pulse, Question, Turn, WorkerInfo
-from mainspring.brokers.database import errors, keyed, listings, questions, reaches, retention
+from mainspring.brokers.database import errors, keyed, limits, listings, questions, reaches, retention
 from mainspring.brokers.database.cursor import Cursor
 from mainspring.brokers.database.mysql import MySQL
 from mainspring.brokers.database.postgresql import PostgreSQL
@@ -176,6 +177,19 @@ class DatabaseBroker(Broker):
             # Somebody has changed something else of these meanwhile, and PostgreSQL looked where they had been.
             accepted |= self._settled(missed, self._settle(missed), is_last=True)
         return accepted
+
+    def admit(self, requests: Sequence[Request]) -> set[str]:
+        return self._run(limits.admit, self._store, requests, self.clock.moment()) if requests else set()
+
+    def level(self, name: str) -> Level | None:
+        return self._run(limits.level, self._store, name)
+
+    def change_limit(self, name: str, change: Change) -> None:
+        self._run(limits.change, self._store, name, change, self.clock.moment())
+        self._cursor.forget()
+
+    def holding(self, name: str) -> list[str]:
+        return self._run(limits.holding, name)
 
     def held_by(self, worker_ids: Collection[str], limit: int) -> list[Job]:
         return self._run(reaches.held_by, self._store, worker_ids, limit)

@@ -46,7 +46,7 @@ SLEEP_FOR = 60.0  # seconds; whoever is not woken looks with the beat
 ESCAPED = "\0\b\t\n\r\x1a\"'\\"  # sent as two characters
 SURELY_FITS = 100_000  # characters; nobody sets max_allowed_packet that low
 OUTCOME_COLUMNS = ("id", *MUTABLE_COLUMNS)
-TEXTS = {"state", "worker_id", "errors", "worker_ids", "result", "holds_key"}
+TEXTS = {"state", "worker_id", "errors", "worker_ids", "result", "holds_key", "parked_under"}
 LOCK_WAIT_TIMEOUT = 1205
 # What lasts until it is killed. To kill a SLEEP of MariaDB takes two or four seconds in some of a hundred times where
 # several sleep; a wait for a position that no replica reaches does not have that (benchmarks/wake_ups.py).
@@ -65,6 +65,7 @@ class MySQL(Store):
     by_id = "FORCE INDEX (PRIMARY)"
     by_due = "FORCE INDEX (mainspring_job_due)"
     by_rank = "FORCE INDEX (mainspring_job_rank)"
+    by_parking = "FORCE INDEX (mainspring_job_parked)"
     by_key = "FORCE INDEX (mainspring_job_key)"
     delete = f"DELETE job FROM {JOB} AS job FORCE INDEX (PRIMARY) WHERE job.id IN %s"
     skip_locked = "FOR UPDATE SKIP LOCKED"
@@ -72,6 +73,7 @@ class MySQL(Store):
     select_moment = "SELECT TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6))"
     on_known_id_keep = f"ON DUPLICATE KEY UPDATE id = {JOB}.id"  # INSERT IGNORE would hide every other error
     on_held_key_keep = on_known_id_keep
+    on_known_limit_keep = "ON DUPLICATE KEY UPDATE name = VALUES(name)"
     on_known_worker_update = (
         f"ON DUPLICATE KEY UPDATE beat = {WORKER}.beat + 1, beat_at = VALUES(beat_at), facts = VALUES(facts)"
     )

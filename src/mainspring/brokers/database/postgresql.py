@@ -117,7 +117,7 @@ def _types(columns: Sequence[str]) -> list[str]:
 INSERT = f"INSERT INTO {JOB} ({', '.join(JOB_COLUMNS)}) SELECT * FROM {_rows(JOB_COLUMNS)}"
 
 OUTCOME_COLUMNS = ("id", "token", *MUTABLE_COLUMNS)
-NOT_OF_AN_END = ("rank", "due_at", "holds_key", "worker_id", "interruptions")
+NOT_OF_AN_END = ("rank", "due_at", "holds_key", "parked_under", "place", "worker_id", "interruptions")
 # Of these an end changes neither the worker nor the interruptions, and the finished job has no place in line.
 END_COLUMNS = tuple(name for name in OUTCOME_COLUMNS if name not in NOT_OF_AN_END)
 # The subquery hides the state from the planner: where statistics know of no running job it would expect one row and
@@ -329,9 +329,9 @@ class PostgreSQL(Store):
     def move(self, cursor: Any, jobs: Sequence[Job], at: int) -> set[str]:
         if self.longest_wait is not None:
             return super().move(cursor, jobs, at)
-        if with_keys := [job for job in jobs if job.unique_key is not None]:
-            jobs = [job for job in jobs if job.unique_key is None]
-            return super().move(cursor, with_keys, at) | (self.move(cursor, jobs, at) if jobs else set())
+        if special := [job for job in jobs if _any_keyed([job])]:
+            jobs = [job for job in jobs if not _any_keyed([job])]
+            return super().move(cursor, special, at) | (self.move(cursor, jobs, at) if jobs else set())
         ended = [job for job in jobs if job.state in ENDS]
         back = [job for job in jobs if job.state in LIVE]
         moved: set[str] = set()
@@ -473,8 +473,8 @@ def _are_alike(jobs: Sequence[Job]) -> bool:
 
 
 def _any_keyed(jobs: Sequence[Job]) -> bool:
-    """Has any of these a unique key, so that there may be more to do in the same transaction?"""
-    return any(job.unique_key is not None for job in jobs)
+    """Has any of these a unique key or limits, so that there may be more to do in the same transaction?"""
+    return any(job.unique_key is not None or job.limits is not None for job in jobs)
 
 
 def _wished(wish: Wish) -> list[Any]:

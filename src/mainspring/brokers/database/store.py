@@ -13,7 +13,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from mainspring import job as machine
 from mainspring.brokers.base import KEY_WAIT, Listener, Pulse, WorkerInfo
-from mainspring.brokers.database import keyed, reaches
+from mainspring.brokers.database import keyed, limits, reaches
 from mainspring.brokers.database.questions import unanswered
 from mainspring.brokers.database.tables import (
     FINISHED,
@@ -92,12 +92,13 @@ class Store:
     quote = '"'  # MySQL 8 reserves the word `rank`
     for_update = ""
     skip_locked = ""
-    by_id = by_due = by_rank = by_key = ""  # which index to walk, where that must be said
+    by_id = by_due = by_rank = by_key = by_parking = ""  # which index to walk, where that must be said
     bigint = "bigint"
     delete = ""
     is_in: str
     not_in: str
     on_known_id_keep = "ON CONFLICT (id) DO NOTHING"
+    on_known_limit_keep = "ON CONFLICT (name) DO NOTHING"
     on_held_key_keep = "ON CONFLICT (holds_key) WHERE holds_key IS NOT NULL DO NOTHING"
     on_known_worker_update = (
         f"ON CONFLICT (id) DO UPDATE SET beat = {WORKER}.beat + 1, beat_at = excluded.beat_at, facts = excluded.facts"
@@ -232,7 +233,9 @@ class Store:
         for_key = [job for job in back if machine.is_free_from_start(job)]
         plain = [job for job in back if not machine.is_free_from_start(job)]
         self.put_back(cursor, plain)
-        return {job.id for job in ended + plain} | keyed.come_back(cursor, self, for_key, at)
+        done = {job.id for job in ended + plain} | keyed.come_back(cursor, self, for_key, at)
+        limits.give_back(cursor, self, [job for job in moved if job.id in done], at)
+        return done
 
     def finish(self, cursor: Any, jobs: Sequence[Job]) -> None:
         """Move ended jobs, locked by this transaction, to the finished ones."""
@@ -287,7 +290,9 @@ class Store:
             due = as_jobs(cursor)
             waiting = [job for job in due if job.state == State.WAITING]
             gone_on = keyed.look_again(cursor, self, waiting, now) if waiting else 0
-            if ids := [job.id for job in due if job.state != State.WAITING]:
+            parked = [machine.unpark(job) for job in due if job.state == State.PARKED]
+            self.put_back(cursor, parked)
+            if ids := [job.id for job in due if job.state not in (State.WAITING, State.PARKED)]:
                 # In this order, as MySQL sets one column after the other.
                 cursor.execute(
                     f"UPDATE {JOB} {self.by_id} SET state = 'ready', {self.names(['rank'])} ="
@@ -297,7 +302,7 @@ class Store:
                     f" WHERE id {self.is_in}",
                     [self.listed(ids)],
                 )
-            return len(ids) + gone_on
+            return len(ids) + len(parked) + gone_on
 
     # Looking.
 

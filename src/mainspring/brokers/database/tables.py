@@ -10,16 +10,20 @@ WAITER = "mainspring_waiter"
 INSTALLATION = "mainspring_installation"
 QUESTION = "mainspring_question"
 REACH = "mainspring_reach"
+LIMIT = "mainspring_limit"
+HOLD = "mainspring_hold"
 
 JOB_COLUMNS = Job._fields
 # The others hold whole numbers.
 TEXT_COLUMNS = {
     "id", "state", "queue_name", "task_path", "arguments", "worker_id", "errors", "worker_ids", "result", "facts",
-    "unique_key", "holds_key",
+    "unique_key", "holds_key", "limits", "parked_under",
 }  # fmt: skip
-FINISHED_COLUMNS = tuple(name for name in JOB_COLUMNS if name not in ("rank", "due_at", "holds_key"))
+NOT_FINISHED = ("rank", "due_at", "holds_key", "limits", "parked_under", "place")
+FINISHED_COLUMNS = tuple(name for name in JOB_COLUMNS if name not in NOT_FINISHED)
 WORKER_COLUMNS = ("id", "beat", "started_at", "beat_at", "facts")
 REACH_COLUMNS = ("worker_id", "queue_name", "low", "high")
+LIMIT_COLUMNS = ("name", "concurrency", "rate", "is_given", "seen", "paused_until", "promised")
 QUESTION_COLUMNS = ("id", "worker_id", "kind", "body")
 
 # What a claim or its end can change.
@@ -38,6 +42,8 @@ MUTABLE_COLUMNS = (
     "last_attempted_at",
     "finished_at",
     "holds_key",
+    "parked_under",
+    "place",
 )
 # What an enqueue changes of a job that it replaces, with its place.
 REPLACED_COLUMNS = (

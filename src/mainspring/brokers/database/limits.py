@@ -1,0 +1,167 @@
+"""Limits in a database: one row for where each stands, and one for what each running job holds of it."""
+
+import json
+from collections.abc import Collection, Iterable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from django.db import transaction
+
+from mainspring import job as machine
+from mainspring.brokers import admission
+from mainspring.brokers.admission import Change, Level, Request
+from mainspring.brokers.database.tables import HOLD, JOB, LIMIT, LIMIT_COLUMNS
+from mainspring.brokers.rates import Rate
+from mainspring.job import Job
+
+if TYPE_CHECKING:
+    from mainspring.brokers.database.store import Connection, Store
+
+FOR_TIME = "due_at IS NOT NULL"
+AT_ONCE = 256  # jobs that are put back in line when a limit has room; each end looks again
+
+# Rows of jobs are locked before those of limits, here and where jobs end, or two could wait for each other.
+
+
+def admit(connection: "Connection", store: "Store", requests: Sequence[Request], now: int) -> set[str]:
+    """Take for claimed jobs what they need, and park those that may not run now; return the ids of the others."""
+    with store.transaction(connection), connection.cursor() as cursor:
+        cursor.execute(
+            f"SELECT id, token FROM {JOB} {store.by_id} WHERE id {store.is_in} AND state = 'running'"
+            f" {store.for_update}",
+            [store.listed([request.job.id for request in requests])],
+        )
+        running = set(cursor.fetchall())
+        held = [request for request in requests if (request.job.id, request.job.token) in running]
+        names = {demand.name for request in held for demand in request.demands}
+        levels = _locked(cursor, store, names)
+        done = admission.admit(held, levels, now, _awaited(cursor, store, names))
+        _write(cursor, store, {name: level for name, level in done.levels.items() if level != levels[name]})
+        holds = [(demand.name, each.job.id, demand.cost) for each in done.admitted for demand in each.demands]
+        if holds:
+            cursor.executemany(f"INSERT INTO {HOLD} (limit_name, job_id, cost) VALUES (%s, %s, %s)", holds)
+        store.move(cursor, [machine.park(each.job, each.name, each.until) for each in done.refused], now)
+        return {request.job.id for request in done.admitted}
+
+
+def give_back(cursor: Any, store: "Store", jobs: Iterable[Job], now: int) -> None:
+    """Give back what jobs held that run no more, locked by this transaction, and let others ask for it."""
+    ids = store.listed([job.id for job in jobs if job.limits is not None])
+    if not ids or ids == store.listed([]):
+        return
+    cursor.execute(f"SELECT DISTINCT limit_name FROM {HOLD} WHERE job_id {store.is_in}", [ids])
+    names = {name for (name,) in cursor.fetchall()}
+    if names:
+        _lock(cursor, store, names)
+        cursor.execute(f"DELETE FROM {HOLD} WHERE job_id {store.is_in}", [ids])
+        _unpark(cursor, store, _levels(cursor, store, names), now)
+
+
+def level(connection: "Connection", store: "Store", name: str) -> Level | None:
+    with connection.cursor() as cursor:
+        return _levels(cursor, store, {name}).get(name)
+
+
+def change(connection: "Connection", store: "Store", name: str, change: Change, now: int) -> None:
+    """Change a limit, and let those ask again who may have room now."""
+    with store.transaction(connection), connection.cursor() as cursor:
+        levels = _locked(cursor, store, {name})
+        changed = {name: change.applied_to(levels[name])}
+        _write(cursor, store, changed)
+        _unpark(cursor, store, changed, now, "")
+
+
+def holding(connection: "Connection", name: str) -> list[str]:
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT job_id FROM {HOLD} WHERE limit_name = %s ORDER BY job_id", [name])
+        return [id for (id,) in cursor.fetchall()]
+
+
+def _locked(cursor: Any, store: "Store", names: Collection[str]) -> dict[str, Level]:
+    """Lock limits, made where they are not there yet, and return where they stand."""
+    if missing := set(names) - _lock(cursor, store, names):
+        insert = f"INSERT INTO {LIMIT} (name) VALUES (%s) {store.on_known_limit_keep}"
+        cursor.executemany(insert, [(name,) for name in sorted(missing)])
+        _lock(cursor, store, missing)
+    return _levels(cursor, store, names)
+
+
+def _lock(cursor: Any, store: "Store", names: Collection[str]) -> set[str]:
+    """Lock those of the limits that are there, in one order, and return them."""
+    cursor.execute(
+        f"SELECT name FROM {LIMIT} WHERE name {store.is_in} ORDER BY name {store.for_update}", [store.listed(names)]
+    )
+    return {name for (name,) in cursor.fetchall()}
+
+
+def _levels(cursor: Any, store: "Store", names: Collection[str]) -> dict[str, Level]:
+    listed = store.listed(names)
+    cursor.execute(f"SELECT limit_name, SUM(cost) FROM {HOLD} WHERE limit_name {store.is_in} GROUP BY 1", [listed])
+    held = {name: int(cost) for name, cost in cursor.fetchall()}
+    cursor.execute(f"SELECT {', '.join(LIMIT_COLUMNS)} FROM {LIMIT} WHERE name {store.is_in}", [listed])
+    return {
+        name: Level(concurrency, _rate(rate), bool(is_given), held.get(name, 0), _seen(seen), paused_until, promised)
+        for name, concurrency, rate, is_given, seen, paused_until, promised in cursor.fetchall()
+    }
+
+
+def _write(cursor: Any, store: "Store", levels: dict[str, Level]) -> None:
+    rows = [
+        (
+            level.concurrency,
+            None if level.rate is None else json.dumps(list(_numbers(level.rate))),
+            int(level.is_given),
+            json.dumps(level.seen),
+            level.paused_until,
+            level.promised,
+            name,
+        )
+        for name, level in levels.items()
+    ]
+    if rows:
+        changes = ", ".join(f"{name} = %s" for name in LIMIT_COLUMNS[1:])
+        cursor.executemany(f"UPDATE {LIMIT} SET {changes} WHERE name = %s", rows)
+
+
+def _awaited(cursor: Any, store: "Store", names: Iterable[str]) -> set[str]:
+    """Return those of the limits under which a job waits for its time."""
+    found = set()
+    for name in names:
+        cursor.execute(
+            f"SELECT 1 FROM {JOB} {store.by_parking}"
+            f" WHERE parked_under = %s AND state = 'parked' AND {FOR_TIME} LIMIT 1",
+            [name],
+        )
+        if cursor.fetchone():
+            found.add(name)
+    return found
+
+
+def _unpark(
+    cursor: Any, store: "Store", levels: dict[str, Level], now: int, which: str = f"AND NOT ({FOR_TIME})"
+) -> None:
+    """Put those back in line who are parked under limits, locked by this transaction, that have room."""
+    unparked: list[Job] = []
+    for name, level in sorted(levels.items()):
+        cursor.execute(
+            f"SELECT {store.job_columns} FROM {JOB} {store.by_parking} WHERE parked_under = %s AND state = 'parked'"
+            f" {which} ORDER BY place LIMIT {AT_ONCE} {store.skip_locked}",
+            [name],
+        )
+        parked = list(map(Job._make, cursor.fetchall()))
+        unparked += map(machine.unpark, admission.next_in(level, parked, name, now))
+    if unparked:
+        store.put_back(cursor, unparked)
+        transaction.on_commit(partial(store.wake, cursor.db), using=cursor.db.alias, robust=True)
+
+
+def _numbers(rate: Rate) -> tuple[int, int, int, bool]:
+    return rate.count, rate.period, rate.burst, rate.is_sliding
+
+
+def _rate(text: str | None) -> Rate | None:
+    return None if text is None else Rate(*json.loads(text))
+
+
+def _seen(text: str) -> tuple[tuple[int, int], ...]:
+    return tuple((number, used) for number, used in json.loads(text))
