@@ -101,11 +101,11 @@ class Job(NamedTuple):
     started_at: int | None = None
     last_attempted_at: int | None = None
     finished_at: int | None = None
-    unique_key: str | None = None
-    holds_key: str | None = None
     limits: str | None = None
     parked_under: str | None = None
     place: int | None = None
+    unique_key: str | None = None  # the last two: scripts of Redis find them at the end of a record
+    holds_key: str | None = None
 
 
 def new_id() -> str:

@@ -10,9 +10,10 @@ from itertools import islice
 from typing import Any, TypeVar
 
 from mainspring import job as machine
+from mainspring.brokers.admission import Change, Level, Request
 from mainspring.brokers.base import Broker, Count, Listener, Pulse, Question, Risk, WorkerInfo
 from mainspring.brokers.listening import Calls, is_soon
-from mainspring.brokers.redis import keyed, questions, scripts, workers
+from mainspring.brokers.redis import keyed, limits, questions, scripts, workers
 from mainspring.brokers.redis.client import Client
 from mainspring.brokers.redis.keys import Keys, end_channel, wake_channel
 from mainspring.brokers.redis.listeners import RedisListener, wait_for_end
@@ -22,6 +23,7 @@ from mainspring.brokers.redis.records import (
     claim_text,
     decode,
     encode,
+    in_line,
     in_order,
     line_of,
     place_of,
@@ -146,17 +148,16 @@ class RedisBroker(Broker):
             value
             for job in jobs
             for value in (
-                job.id,
-                str(job.token),
-                encode(job),
-                line_of(job),
-                *place_of(job),
+                *(job.id, str(job.token), encode(job), line_of(job), *place_of(job)),
+                in_line(job) if job.state == State.PARKED else "",
                 *keyed.of_outcome(job, at),
             )
         ]
         call = any(job.state == State.READY for job in jobs)
-        not_moved, waited = self._run_and_call(call, scripts.SETTLE, self._end_channel, *values)
+        not_moved, waited, unparked = self._run_and_call(call, scripts.SETTLE, self._end_channel, *values)
         self._let_go_on(waited)
+        if unparked:
+            self.wake()
         refused = {id.decode() for id in not_moved}
         accepted = {job.id for job in jobs if job.id not in refused}
         if refused:
@@ -164,6 +165,22 @@ class RedisBroker(Broker):
             others = [job for job in jobs if job.id in stored]
             accepted |= {job.id for job in others if machine.is_repeat(job, stored[job.id])}
         return accepted
+
+    def admit(self, requests: Sequence[Request]) -> set[str]:
+        if not requests:
+            return set()
+        admitted, parked = limits.admit(self._client, requests, self.clock.moment())
+        self.settle(parked)
+        return admitted
+
+    def level(self, name: str) -> Level | None:
+        return limits.level(self._client, name)
+
+    def change_limit(self, name: str, change: Change) -> None:
+        limits.change(self._client, name, change, self._wake_channel, self.clock.moment())
+
+    def holding(self, name: str) -> list[str]:
+        return limits.holding(self._client, name)
 
     def held_by(self, worker_ids: Collection[str], limit: int) -> list[Job]:
         mine = [id for id, worker_id in self._claims() if worker_id in worker_ids]
@@ -376,10 +393,12 @@ def _pushed(jobs: Sequence[Job]) -> list[str]:
 
 def _waiting_for_time(job: Job) -> Job:
     # Nobody can read the state of a job whose record is damaged.
-    return job if job.state == State.WAITING else job._replace(state=State.DEFERRED)
+    return job if job.state in (State.WAITING, State.PARKED) else job._replace(state=State.DEFERRED)
 
 
 def _promoted(job: Job) -> Job:
+    if job.state == State.PARKED:
+        return machine.unpark(job)
     # Nobody can read when one was due whose record is damaged.
     return machine.promote(job if job.due_at is not None else job._replace(due_at=0))
 

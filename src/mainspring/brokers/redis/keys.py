@@ -24,6 +24,11 @@ class Keys(NamedTuple):
     site: str
     guard: str
     unique: str
+    limits: str
+    held: str
+    holds: str
+    parked: str
+    unparked: str
 
     @classmethod
     def of(cls, prefix: str) -> "Keys":

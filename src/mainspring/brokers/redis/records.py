@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from mainspring.exceptions import BrokerRefused
-from mainspring.job import ENDS, Job, State, is_free_from_start
+from mainspring.job import ENDS, Job, State, is_free_from_start, unpark
 
 VERSION = 1
 SEPARATOR = "\0"
@@ -16,7 +16,7 @@ _encode = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
 # Of the fields behind the id; those with a default may be missing in records of other programs.
 _TEXTS = {"state", "queue_name", "task_path", "arguments", "worker_id", "errors", "worker_ids"}
 _NUMBERS = {"priority", "enqueued_at", "attempts", "crashes", "interruptions"}
-_OPTIONAL_TEXTS = ("result", "unique_key", "holds_key")
+_OPTIONAL_TEXTS = ("result", "unique_key", "holds_key", "limits", "parked_under")
 _FIELDS = Job._fields[1:]
 _sound_types: set[tuple[type, ...]] = set()
 
@@ -45,9 +45,19 @@ def place_of(job: Job) -> Place:
     """Return where a job belongs; a number that should not be there leads to one of the ends."""
     if job.state == State.READY:
         return Place(job.state, in_order(job.rank))
+    if job.state == State.PARKED:
+        due_at = "" if job.due_at is None else str(max(-EXACT, min(job.due_at, EXACT)))
+        kind = "r" if job.due_at is None else "t"
+        return Place(job.state, f"{due_at}{SEPARATOR}{job.parked_under}{SEPARATOR}{kind}{in_order(job.place)}")
     if job.state in (State.DEFERRED, State.WAITING):
         return Place(job.state, str(max(-EXACT, min(job.due_at or 0, EXACT))))
     return Place(job.state, in_order(job.finished_at) if job.state in ENDS else "")
+
+
+def in_line(job: Job) -> str:
+    """Return how a parked job stands in line when it is unparked: its line, its rank and its record then."""
+    ready = unpark(job)
+    return f"{line_of(ready)}{in_order(ready.rank)}{SEPARATOR}{encode(ready)}"
 
 
 def in_order(number: int | None) -> str:

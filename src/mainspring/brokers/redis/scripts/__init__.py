@@ -19,10 +19,31 @@ def _load(name: str) -> Script:
     return Script(name, source, sha1(source, usedforsecurity=False).hexdigest())
 
 
-PUSH, CLAIM, SETTLE, MOVE, READ, DUE, SEARCH, COUNTS, PRUNE, DELETE, BEAT, TIME, CALL, CHECK, GUARD, KEYED = map(
+(
+    PUSH,
+    CLAIM,
+    SETTLE,
+    MOVE,
+    READ,
+    DUE,
+    SEARCH,
+    COUNTS,
+    PRUNE,
+    DELETE,
+    BEAT,
+    TIME,
+    CALL,
+    CHECK,
+    GUARD,
+    KEYED,
+    LEVELS,
+    ADMIT,
+    CHANGE,
+    HOLDING,
+) = map(
     _load,
     (
         *("push", "claim", "settle", "move", "read", "due", "search", "counts", "prune", "delete", "beat"),
-        *("time", "call", "check", "guard", "keyed"),
+        *("time", "call", "check", "guard", "keyed", "levels", "admit", "change", "holding"),
     ),
 )

@@ -4,7 +4,8 @@
 -- Redis before 7 would replay whole scripts on replicas, and refuse to write after it has read a set.
 if redis.replicate_commands then redis.replicate_commands() end
 
-local JOBS, CLAIMS, READY, ALONE, DEFERRED, ENDED, BY_ID, WAITERS, WORKERS, QUESTIONS, ANSWERS, SITE, GUARD, UNIQUE = unpack(KEYS)
+local JOBS, CLAIMS, READY, ALONE, DEFERRED, ENDED, BY_ID, WAITERS, WORKERS, QUESTIONS, ANSWERS, SITE, GUARD, UNIQUE,
+  LIMITS, HELD, HOLDS, PARKED, UNPARKED = unpack(KEYS)
 local FIRST_ALONE = '2000000000000000'  -- the place of jobs that crashed before, from here on
 local SLICE = 4000  -- values that one call can take; Lua's stack ends at about 8000
 
@@ -95,6 +96,11 @@ end
 
 local IS_END = {succeeded = 1, failed = 1, cancelled = 1, discarded = 1, expired = 1, quarantined = 1}
 
+-- The place of a parked job is the moment for which it waits or '', and behind a NUL what stands in the set of them.
+local function parts_of(place)
+  return string.match(place, '^([^%z]*)%z(.*)$')
+end
+
 -- Put a job where its state belongs, and take it away from there; its record is another matter.
 local function enter(id, line, state, place)
   redis.call('ZADD', BY_ID, 0, state .. '\0' .. line .. id)
@@ -102,6 +108,10 @@ local function enter(id, line, state, place)
     redis.call('ZADD', place < FIRST_ALONE and READY or ALONE, 0, line .. place .. id)
   elseif state == 'deferred' or state == 'waiting' then
     redis.call('ZADD', DEFERRED, place, line .. id)
+  elseif state == 'parked' then
+    local due_at, member = parts_of(place)
+    redis.call('ZADD', PARKED, 0, member .. id)
+    if due_at ~= '' then redis.call('ZADD', DEFERRED, due_at, line .. id) end
   elseif IS_END[state] then
     redis.call('ZADD', ENDED, 0, state .. '\0' .. line .. place .. id)
   end
@@ -115,9 +125,51 @@ local function leave(id, line, state, place)
     redis.call('ZREM', DEFERRED, line .. id)
   elseif state == 'running' then
     redis.call('HDEL', CLAIMS, id)
+  elseif state == 'parked' then
+    local due_at, member = parts_of(place)
+    redis.call('ZREM', PARKED, member .. id)
+    redis.call('ZREM', DEFERRED, line .. id)
+    redis.call('HDEL', UNPARKED, id)
   elseif IS_END[state] then
     redis.call('ZREM', ENDED, state .. '\0' .. line .. place .. id)
   end
+end
+
+-- Put up to `number` jobs back in line that are parked under a limit until it has room, or with `kinds` 'rt' also those
+-- that wait for their time; returns how many. How each stands in line then was noted when it was parked.
+local function unpark(name, number, kinds)
+  local count = 0
+  if number < 1 then return 0 end
+  for kind in string.gmatch(kinds, '.') do
+    local prefix = name .. '\0' .. kind
+    local members = redis.call('ZRANGEBYLEX', PARKED, '[' .. prefix, behind(prefix), 'LIMIT', 0, number - count)
+    for _, member in ipairs(members) do
+      local id = string.sub(member, #prefix + 17)
+      local line, rank, record = string.match(redis.call('HGET', UNPARKED, id) or '', '^([^%z]*%z[^%z]*%z)(%x+)%z(.*)$')
+      if line then
+        leave(id, line, 'parked', '\0' .. string.sub(member, 1, #prefix + 16))
+        redis.call('HSET', JOBS, id, record)
+        enter(id, line, 'ready', rank)
+        count = count + 1
+      else
+        redis.call('ZREM', PARKED, member)  -- somebody's mistake
+      end
+    end
+  end
+  return count
+end
+
+-- Give back what a job held of limits that runs no more, and let others ask for it; returns how many may.
+local function give_back(id)
+  local costs = redis.call('HGET', HOLDS, id)
+  if not costs then return 0 end
+  redis.call('HDEL', HOLDS, id)
+  local count = 0
+  for _, pair in ipairs(cjson.decode(costs)) do
+    redis.call('HINCRBY', HELD, pair[1], -pair[2])
+    count = count + unpark(pair[1], pair[2], 'r')
+  end
+  return count
 end
 
 -- The id of the live job that holds a unique key, or ''. A worker of an older version may have left a key behind.

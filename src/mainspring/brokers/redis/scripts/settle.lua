@@ -1,18 +1,20 @@
 -- Store what became of claimed jobs. ARGV: the channel to call on or '', that of ends without the id, then for each
--- job its id, token, record, line, state and place, and the key of which it is unique or ''. Behind a key stand what of
+-- job its id, token, record, line, state and place, how it stands in line when it is unparked or '', and the key of which
+-- it is unique or ''. Behind a key stand what of
 -- it the job shall hold, the whole unique key, and, of one that gave its key back, the record and the place with which
 -- it ends if another has the key by now. Returns the ids of those that do not run under their token, and of those that
 -- waited for one that has ended.
 -- The first write removes something, so that it goes on when the memory is full.
 local channel, ends = ARGV[1], ARGV[2]
 local somebody_waits = redis.call('EXISTS', WAITERS) == 1
+local any_holds, ready = redis.call('EXISTS', HOLDS) == 1, 0
 local refused, waited = {}, {}
 
 local at = 3
 while at <= #ARGV do
-  local id, token, record, line, state, place, key = unpack(ARGV, at, at + 6)
+  local id, token, record, line, state, place, unparked, key = unpack(ARGV, at, at + 7)
   local wanted, unique_key, last_record, last_place = '', '', '', ''
-  at = at + 7
+  at = at + 8
   if key ~= '' then
     wanted, unique_key, last_record, last_place = unpack(ARGV, at, at + 3)
     at = at + 4
@@ -25,6 +27,8 @@ while at <= #ARGV do
     leave(id, string.match(claim, '%z(.*)$') or line, 'running', '')
     redis.call('HSET', JOBS, id, record)
     enter(id, line, state, place)
+    if state == 'parked' then redis.call('HSET', UNPARKED, id, unparked) end
+    if any_holds then ready = ready + give_back(id) end
     if somebody_waits and IS_END[state] and redis.call('HDEL', WAITERS, id) == 1 then tell(ends .. id) end
     if key ~= '' then
       hold(id, key, wanted)
@@ -39,4 +43,4 @@ while at <= #ARGV do
   end
 end
 tell(channel)
-return {refused, waited}
+return {refused, waited, ready}

@@ -1,0 +1,91 @@
+"""Limits in Redis: decided here, and taken there if they still stand as was told."""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from mainspring import job as machine
+from mainspring.brokers import admission
+from mainspring.brokers.admission import Admission, Change, Level, Request
+from mainspring.brokers.rates import Rate
+from mainspring.brokers.redis import scripts
+from mainspring.brokers.redis.client import Client
+from mainspring.exceptions import BrokerUnavailable
+from mainspring.job import Job
+
+MOST_AT_ONCE = 1000  # jobs that ask again when a limit is changed; each end lets another do so
+TRIES = 1000  # each time somebody else gets on
+Kept = tuple[str, str]  # what is kept of a limit, and how much is held, as they were read
+
+
+def admit(client: Client, requests: Sequence[Request], now: int) -> tuple[set[str], list[Job]]:
+    """Take for claimed jobs what they need; return the ids of those that may run, and the others as they park."""
+    names = sorted({demand.name for request in requests for demand in request.demands})
+    for _ in range(TRIES):
+        kept, levels, awaited = _levels(client, names)
+        done = admission.admit(requests, levels, now, awaited)
+        if (admitted := _take(client, kept, done)) is not None:
+            return admitted, [machine.park(each.job, each.name, each.until) for each in done.refused]
+    raise BrokerUnavailable(f"The limits {', '.join(names)[:200]} change again and again.")
+
+
+def _take(client: Client, kept: dict[str, Kept], done: Admission) -> set[str] | None:
+    limits = [word for name, before in kept.items() for word in (name, *before, _text(done.levels[name]))]
+    jobs = [
+        word
+        for request in done.admitted
+        for word in (
+            request.job.id,
+            str(request.job.token),
+            _costs((each.name, each.cost) for each in request.demands),
+        )
+    ]
+    admitted = client.run(scripts.ADMIT, len(kept), *limits, *jobs)
+    return None if admitted is None else {id.decode() for id in admitted}
+
+
+def level(client: Client, name: str) -> Level | None:
+    kept, levels, _ = _levels(client, [name])
+    return levels[name] if kept[name] != ("", "0") else None
+
+
+def change(client: Client, name: str, change: Change, channel: str, now: int) -> None:
+    """Change a limit, and let those ask again who may have room now."""
+    for _ in range(TRIES):
+        kept, levels, _ = _levels(client, [name])
+        changed = change.applied_to(levels[name])
+        room = MOST_AT_ONCE if changed.concurrency is None else max(changed.concurrency - changed.held, 0)
+        number = 0 if changed.paused_until > now else room
+        if client.run(scripts.CHANGE, channel, name, kept[name][0], _text(changed), number):
+            return
+    raise BrokerUnavailable(f"The limit {name} changes again and again.")
+
+
+def holding(client: Client, name: str) -> list[str]:
+    return sorted(id.decode() for id in client.run(scripts.HOLDING, name))
+
+
+def _levels(client: Client, names: Sequence[str]) -> tuple[dict[str, Kept], dict[str, Level], set[str]]:
+    """Return what is kept of limits, where they stand, and under which of them jobs wait for their time."""
+    answer = client.run(scripts.LEVELS, *names) if names else []
+    rows = list(zip(names, answer[::3], answer[1::3], answer[2::3], strict=True))
+    kept = {name: (text.decode(), held.decode()) for name, text, held, _ in rows}
+    levels = {name: replace(_level(text), held=int(held)) for name, (text, held) in kept.items()}
+    return kept, levels, {name for name, _, _, is_awaited in rows if is_awaited}
+
+
+def _text(level: Level) -> str:
+    rate = level.rate and [level.rate.count, level.rate.period, level.rate.burst, level.rate.is_sliding]
+    return json.dumps([level.concurrency, rate, level.is_given, level.seen, level.paused_until, level.promised])
+
+
+def _level(text: str) -> Level:
+    if not text:
+        return Level()
+    concurrency, rate, is_given, seen, paused_until, promised = json.loads(text)
+    pairs = tuple((number, used) for number, used in seen)
+    return Level(concurrency, rate and Rate(*rate), is_given, 0, pairs, paused_until, promised)
+
+
+def _costs(costs: Iterable[tuple[str, int]]) -> str:
+    return json.dumps([list(pair) for pair in costs])
