@@ -289,7 +289,15 @@ def cancel(job: Job, at: int) -> Job:
     """End a job that nobody runs."""
     error = error_entry("mainspring.exceptions.Cancelled", "Cancelled before it ran.", finished_at=at)
     return _move(
-        job, State.CANCELLED, rank=None, due_at=None, holds_key=None, finished_at=at, errors=_append(job.errors, error)
+        job,
+        State.CANCELLED,
+        rank=None,
+        due_at=None,
+        holds_key=None,
+        parked_under=None,
+        place=None,
+        finished_at=at,
+        errors=_append(job.errors, error),
     )
 
 

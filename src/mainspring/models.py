@@ -36,6 +36,7 @@ class AnyJob(models.Model):
     last_attempted_at = models.BigIntegerField(null=True)
     finished_at = models.BigIntegerField(null=True)
     unique_key = models.CharField(max_length=64, null=True)
+    limits = models.TextField(null=True)
 
     class Meta:
         abstract = True
@@ -57,7 +58,6 @@ class Job(AnyJob):
     rank = models.BigIntegerField(null=True)
     due_at = models.BigIntegerField(null=True)
     holds_key = models.CharField(max_length=64, null=True)
-    limits = models.TextField(null=True)
     parked_under = models.CharField(max_length=200, null=True)
     place = models.BigIntegerField(null=True)
 

@@ -4,6 +4,7 @@ A property test: memory and another broker are driven side by side by random ste
 Memory alone is checked too: every step must be a legal move, and counters never shrink.
 """
 
+import json
 import os
 from itertools import repeat
 
@@ -20,8 +21,10 @@ from hypothesis.stateful import (
 )
 
 from mainspring import job as machine
+from mainspring.brokers.admission import Change, Demand, Level, Request
 from mainspring.brokers.base import Pulse, Question, Turn, WorkerInfo
 from mainspring.brokers.memory import MemoryBroker
+from mainspring.brokers.rates import parse_rate
 from mainspring.brokers.uniqueness import OnConflict
 from mainspring.clock import SECOND
 from mainspring.exceptions import NotUnique
@@ -66,6 +69,21 @@ keyed_jobs = st.fixed_dictionaries(
         "task_path": st.sampled_from(TASKS),
     }
 )
+
+
+limited_jobs = st.fixed_dictionaries(
+    {
+        "limits": st.builds(lambda name, cost: json.dumps([[name, cost]]), st.sampled_from("xy"), st.integers(1, 2)),
+        "queue_name": st.sampled_from(QUEUES),
+        "task_path": st.sampled_from(TASKS),
+    }
+)
+changes = st.builds(Change, is_given=st.sampled_from([None, True, False]), concurrency=st.none() | st.integers(1, 4))
+
+
+def asking(job, rate):
+    """Return the request of a claimed job."""
+    return Request(job, [Demand(name, cost, 2, rate) for name, cost in json.loads(job.limits)])
 
 
 def pushed_unique(broker, new, on_conflict):
@@ -178,6 +196,32 @@ class Brokers(RuleBasedStateMachine):
         skip_tasks = ["app.tasks.gone", "app.tasks.never"] if skip else []
         claimed = self.each(lambda broker: broker.claim(worker, queues, limit, skip_tasks, alone=alone))
         self.claims += zip(*claimed, strict=True)
+
+    @rule(several=st.lists(limited_jobs, min_size=1, max_size=4))
+    def push_limited(self, several):
+        """Push jobs that need something of a limit."""
+        new = [jobs.new(self.brokers[0], at=self.clock.tick(), **facts) for facts in several]
+        self.each(lambda broker: broker.push(new))
+        self.ids += [job.id for job in new]
+
+    @precondition(lambda self: self.claims)
+    @rule(which=st.lists(ages, min_size=1, max_size=6), rate=st.none() | st.just(parse_rate("2/10s")))
+    def admit(self, which, rate):
+        """Ask for what claims need of limits, of which some may be old."""
+        self.clock.tick()
+        asked = {claim[0].id: claim for claim in chosen(self.claims, which) if claim[0].limits is not None}
+        per_broker = iter(zip(*asked.values(), strict=True)) if asked else repeat(())
+        self.may_be_passed_over = True
+        self.each(lambda broker: broker.admit([asking(job, rate) for job in next(per_broker)]))
+
+    @rule(name=st.sampled_from("xy"), change=changes)
+    def change_limit(self, name, change):
+        self.may_be_passed_over = True
+        self.each(lambda broker: broker.change_limit(name, change))
+
+    @invariant()
+    def same_limits(self):
+        self.each(lambda broker: [(broker.level(name) or Level(), broker.holding(name)) for name in "xy"])
 
     @precondition(lambda self: self.claims)
     @rule(outcomes=st.lists(st.tuples(ages, ways, seconds), min_size=1, max_size=6))

@@ -46,6 +46,7 @@ class Migration(migrations.Migration):
                 'indexes': [models.Index(fields=['job_id'], name='mainspring_hold_job')],
             },
         ),
+        migrations.AddField(model_name='finished', name='limits', field=models.TextField(null=True)),
         migrations.AddField(model_name='job', name='limits', field=models.TextField(null=True)),
         migrations.AddField(
             model_name='job', name='parked_under', field=models.CharField(max_length=200, null=True)

@@ -19,7 +19,7 @@ TEXT_COLUMNS = {
     "id", "state", "queue_name", "task_path", "arguments", "worker_id", "errors", "worker_ids", "result", "facts",
     "unique_key", "holds_key", "limits", "parked_under",
 }  # fmt: skip
-NOT_FINISHED = ("rank", "due_at", "holds_key", "limits", "parked_under", "place")
+NOT_FINISHED = ("rank", "due_at", "holds_key", "parked_under", "place")
 FINISHED_COLUMNS = tuple(name for name in JOB_COLUMNS if name not in NOT_FINISHED)
 WORKER_COLUMNS = ("id", "beat", "started_at", "beat_at", "facts")
 REACH_COLUMNS = ("worker_id", "queue_name", "low", "high")
