@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         TimeLimitExceeded,
         UnknownTask,
     )
+    from mainspring.flow.limits import Limit
     from mainspring.flow.unique import Unique
     from mainspring.results import Result
     from mainspring.retries import Backoff
@@ -50,6 +51,7 @@ _HOMES = {
     "NotUnique": "exceptions",
     "KeyLocked": "exceptions",
     "Unique": "flow.unique",
+    "Limit": "flow.limits",
     "TimeLimitExceeded": "exceptions",
     "UnknownTask": "exceptions",
 }
@@ -60,6 +62,7 @@ __all__ = [
     "InvalidArguments",
     "JobFailed",
     "KeyLocked",
+    "Limit",
     "MainspringError",
     "NotInJob",
     "NotSentYet",

@@ -36,6 +36,7 @@ from mainspring.compat import (
 )
 from mainspring.conf import Options, did_you_mean, options_for, prefix_for
 from mainspring.exceptions import InvalidArguments
+from mainspring.flow.limits import Limit, named
 from mainspring.flow.unique import Unique
 from mainspring.job import Job
 from mainspring.kinds import LONGEST_QUEUE_NAME
@@ -152,6 +153,8 @@ class MainspringBackend(BaseTaskBackend):
         check_signature(task, args, kwargs)
         path = task.module_path
         unique: Unique | None = getattr(task, "unique", None)
+        limits: tuple[Limit, ...] = getattr(task, "limits", ())
+        call = bound(task.func, task.takes_context, args, kwargs) if unique or limits else None
         return machine.new_job(
             task_path=path,
             arguments=encode_arguments(path, args, kwargs, self.mainspring_options.max_payload),
@@ -160,9 +163,8 @@ class MainspringBackend(BaseTaskBackend):
             at=at,
             run_after=_run_after(task.run_after, at),
             max_crashes=getattr(task, "max_crashes", None),
-            unique_key=None
-            if unique is None
-            else unique.key(path, bound(task.func, task.takes_context, args, kwargs)),
+            unique_key=unique.key(path, call) if unique and call else None,
+            limits=named(limits, path, call) if limits and call else None,
         )
 
     def _enqueued(self, task: AnyTask, job: Job) -> Result:

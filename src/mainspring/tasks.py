@@ -26,6 +26,7 @@ from mainspring.compat import (
 )
 from mainspring.conf import check_value, did_you_mean, options_for, read_as
 from mainspring.exceptions import InvalidOptions, UnknownTask
+from mainspring.flow.limits import Limit, parse_limits
 from mainspring.flow.unique import Unique, parse_unique
 from mainspring.retries import parse_exceptions
 from mainspring.signatures import for_callers
@@ -46,7 +47,8 @@ class Task(GenericTask[P, R], Generic[P, R]):
     exception. `retry_on` and `give_up_on` are exception classes; the latter goes first. `max_crashes` is at which
     death of its worker a job is given up; 0 means that it is never run twice. `timeout` is how long a run may last,
     0 meaning without limit, and `grace` how long after that until a run that takes no notice is given up. `unique`
-    keeps a second job out while there is one: a Unique, or True for Unique().
+    keeps a second job out while there is one: a Unique, or True for Unique(). `limits` are Limits that its jobs share
+    with all others that have limits of the same names.
     """
 
     # Again, because before Django 6.1 a Task has no defaults.
@@ -64,6 +66,7 @@ class Task(GenericTask[P, R], Generic[P, R]):
     timeout: float | None = None
     grace: float | None = None
     unique: Unique | None = None
+    limits: tuple[Limit, ...] = ()
 
     def __post_init__(self) -> None:
         backend = self.get_backend()
@@ -145,6 +148,7 @@ def task(
     timeout: timedelta | float | str | None = ...,
     grace: timedelta | float | str | None = ...,
     unique: Unique | bool | None = ...,
+    limits: Limit | Iterable[Limit] = ...,
 ) -> Decorator: ...
 @overload
 def task(
@@ -161,6 +165,7 @@ def task(
     timeout: timedelta | float | str | None = ...,
     grace: timedelta | float | str | None = ...,
     unique: Unique | bool | None = ...,
+    limits: Limit | Iterable[Limit] = ...,
 ) -> ContextDecorator: ...
 def task(function: Callable[..., Any] | None = None, **options: Any) -> Any:
     """
@@ -318,4 +323,5 @@ _READ: dict[str, Callable[[Any], Any]] = {
     "timeout": _or_none(partial(read_as, kinds.TIMEOUT)),
     "grace": _or_none(partial(check_value, "grace")),
     "unique": parse_unique,
+    "limits": parse_limits,
 }

@@ -200,3 +200,8 @@ def enqueue_a_twin_and_fail(account_id, depth=0):
         enqueue_a_twin_and_fail.enqueue(account_id, depth=1)
         raise ValueError("boom")
     return depth
+
+
+@mainspring.task(limits=[mainspring.Limit("stripe:{account_id}", concurrency=1), mainspring.Limit("all", rate="2/m")])
+def charge(account_id):
+    return account_id

@@ -10,12 +10,13 @@ from mainspring.job import Job, decode_list
 
 
 class Demand(NamedTuple):
-    """What one job wants of one limit, and how that limit is declared."""
+    """What one job wants of one limit, and how that limit is declared, unless whoever asks knows no declaration."""
 
     name: str
     cost: int = 1
     concurrency: int | None = None
     rate: Rate | None = None
+    is_known: bool = True
 
 
 class Request(NamedTuple):
@@ -139,7 +140,9 @@ def _declared(level: Level, name: str, requests: Sequence[Request]) -> Level:
     """Return the level of a limit as the code of these jobs declares it, unless somebody has given it another."""
     if level.is_given:
         return level
-    declared = (demand for request in requests for demand in request.demands if demand.name == name)
+    declared = (
+        demand for request in requests for demand in request.demands if demand.name == name and demand.is_known
+    )
     demand = next(declared, None)
     return level if demand is None else replace(level, concurrency=demand.concurrency, rate=demand.rate)
 

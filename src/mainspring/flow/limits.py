@@ -1,5 +1,7 @@
 """Limits: how many jobs may run at once or start in a stretch of time, whatever task or queue they have."""
 
+import json
+import logging
 from collections.abc import Callable, Iterable
 from dataclasses import KW_ONLY, dataclass
 from inspect import BoundArguments
@@ -8,6 +10,8 @@ from typing import Any
 from mainspring.brokers.admission import Demand
 from mainspring.brokers.rates import Rate, parse_rate
 from mainspring.exceptions import InvalidArguments
+
+logger = logging.getLogger("mainspring")
 
 LONGEST_NAME = 200  # characters, the width of its column
 MOST = 1_000_000_000
@@ -67,6 +71,33 @@ class Limit:
 
     def _rate_of(self, rate: str | None) -> Rate | None:
         return None if rate is None else parse_rate(rate, self.burst, self.sliding)
+
+
+def named(limits: Iterable[Limit], task_path: str, call: BoundArguments) -> str | None:
+    """Return what a job of this call has to have, as it is stored; None if that is nothing."""
+    try:
+        pairs = [(demand.name, demand.cost) for demand in (limit.demand(call) for limit in limits)]
+    except InvalidArguments as error:
+        raise InvalidArguments(f"{task_path}: {error}") from error
+    return json.dumps(pairs) if pairs else None
+
+
+def demands(limits: Iterable[Limit], stored: Iterable[tuple[str, int]], call: BoundArguments | None) -> list[Demand]:
+    """
+    Return what a stored job wants, with the numbers that the code declares now.
+
+    Of a limit that the code does not declare any more, or whose functions raise, the numbers are those of before.
+    """
+    declared = {} if call is None else {demand.name: demand for limit in limits if (demand := _demand(limit, call))}
+    return [declared.get(name, Demand(name, is_known=False))._replace(cost=cost) for name, cost in stored]
+
+
+def _demand(limit: Limit, call: BoundArguments) -> Demand | None:
+    try:
+        return limit.demand(call)
+    except InvalidArguments as error:
+        logger.error("%s", error)
+        return None
 
 
 def whole(name: str, value: Any) -> int:

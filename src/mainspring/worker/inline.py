@@ -15,6 +15,7 @@ from mainspring.brokers.base import INLINE, Broker
 from mainspring.conf import Options
 from mainspring.exceptions import MainspringError
 from mainspring.job import Job
+from mainspring.worker.admission import admitted
 from mainspring.worker.execution import Execution, Ran
 from mainspring.worker.known_tasks import KnownTasks
 
@@ -42,6 +43,8 @@ class Inline:
             task = self._tasks.find(job.task_path)
             if task is None:
                 self._broker.settle([machine.release(job)])
+                continue
+            if not admitted(self._broker, self._tasks, claimed):
                 continue
             run = async_to_sync(self._execution.arun) if task.is_async else self._execution.run
             with _savepoints():

@@ -11,6 +11,7 @@ from mainspring.brokers.base import Broker
 from mainspring.conf import Options
 from mainspring.exceptions import BrokerUnavailable
 from mainspring.job import ENDS, Job, State
+from mainspring.worker.admission import admitted
 from mainspring.worker.announcements import EndedElsewhere, EndedHere
 from mainspring.worker.capacity import Capacity, Pool
 from mainspring.worker.claims import Claims
@@ -326,6 +327,12 @@ class Worker:
                 self._reports.retiring(f"has taken {self.jobs_claimed} job(s), as many as it should")
 
     def _hand_over(self, jobs: Sequence[Job], since: float) -> None:
+        try:
+            jobs = admitted(self.broker, self._tasks, jobs)
+        except BrokerUnavailable:
+            for job in jobs:
+                self._give_back(job)  # whatever came of it
+            raise
         for_pool: dict[Pool, list[Claimed]] = {pool: [] for pool in self._capacity.pools}
         for job in jobs:
             task = self._tasks.find(job.task_path)
