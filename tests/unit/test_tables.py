@@ -9,6 +9,8 @@ from mainspring.brokers.database import tables
 COLUMNS = {
     tables.JOB: tables.JOB_COLUMNS,
     tables.FINISHED: tables.FINISHED_COLUMNS,
+    tables.LIMIT: tables.LIMIT_COLUMNS,
+    tables.HOLD: tables.HOLD_COLUMNS,
     tables.WORKER: tables.WORKER_COLUMNS,
     tables.OUTBOX: ("id", "alias", "job", "created_at"),
     tables.WAITER: ("id", "job_id", "expires_at"),

@@ -10,13 +10,14 @@ from django.db import transaction
 from mainspring import job as machine
 from mainspring.brokers import admission
 from mainspring.brokers.admission import Change, Level, Request
-from mainspring.brokers.database.tables import HOLD, JOB, LIMIT, LIMIT_COLUMNS
+from mainspring.brokers.database.tables import HOLD, HOLD_COLUMNS, JOB, LIMIT, LIMIT_COLUMNS
 from mainspring.brokers.rates import Rate
 from mainspring.job import Job
 
 if TYPE_CHECKING:
     from mainspring.brokers.database.store import Connection, Store
 
+HOLDS = ", ".join(HOLD_COLUMNS)
 FOR_TIME = "due_at IS NOT NULL"
 AT_ONCE = 256  # jobs that are put back in line when a limit has room; each end looks again
 
@@ -39,7 +40,7 @@ def admit(connection: "Connection", store: "Store", requests: Sequence[Request],
         _write(cursor, store, {name: level for name, level in done.levels.items() if level != levels[name]})
         holds = [(demand.name, each.job.id, demand.cost) for each in done.admitted for demand in each.demands]
         if holds:
-            cursor.executemany(f"INSERT INTO {HOLD} (limit_name, job_id, cost) VALUES (%s, %s, %s)", holds)
+            cursor.executemany(f"INSERT INTO {HOLD} ({HOLDS}) VALUES (%s, %s, %s)", holds)
         store.move(cursor, [machine.park(each.job, each.name, each.until) for each in done.refused], now)
         return {request.job.id for request in done.admitted}
 

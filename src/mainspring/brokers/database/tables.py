@@ -24,6 +24,7 @@ FINISHED_COLUMNS = tuple(name for name in JOB_COLUMNS if name not in NOT_FINISHE
 WORKER_COLUMNS = ("id", "beat", "started_at", "beat_at", "facts")
 REACH_COLUMNS = ("worker_id", "queue_name", "low", "high")
 LIMIT_COLUMNS = ("name", "concurrency", "rate", "is_given", "seen", "paused_until", "promised")
+HOLD_COLUMNS = ("limit_name", "job_id", "cost")
 QUESTION_COLUMNS = ("id", "worker_id", "kind", "body")
 
 # What a claim or its end can change.
