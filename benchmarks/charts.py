@@ -1,5 +1,5 @@
 """
-Draws the charts of docs/explanation/scaling.md from the figures in benchmarks/results/.
+Draws the charts of docs/explanation/ (scaling.md and benchmarks.md) from the figures in benchmarks/results/.
 
     pip install matplotlib && python benchmarks/charts.py
 
@@ -84,6 +84,33 @@ def batches():
     _save(figure, "scaling-batches.svg")
 
 
+def drains():
+    """Jobs a second of one worker process, ours and those of the peers, a panel for each store."""
+    stores = {"postgresql": "PostgreSQL", "sqlite": "SQLite", "mariadb": "MariaDB", "redis": "Redis"}
+    found = {store: rows(f"drain-{store}-noop.json") for store in stores}
+    heights = [len(each) + 1 for each in found.values()]
+    figure, panels = pyplot.subplots(4, 1, figsize=(7, 6.5), layout="constrained", height_ratios=heights)
+    for panel, (store, title) in zip(panels, stores.items(), strict=True):
+        ours = [speed for row in found[store] for speed in row["Mainspring jobs /s"]]
+        bars = [("Mainspring", ours), *((_peer(row["peer"], store), row["its jobs /s"]) for row in found[store])]
+        bars = sorted(((name, statistics.median(speeds)) for name, speeds in bars), key=lambda bar: bar[1])
+        colours = [COLOURS[0] if name == "Mainspring" else GREY for name, _ in bars]
+        panel.barh(*zip(*bars, strict=True), color=colours, height=0.7)
+        for place, (_, speed) in enumerate(bars):
+            panel.text(speed, place, f" {speed:,.0f}", va="center", fontsize=9)
+        panel.set_title(title, loc="left")
+        panel.xaxis.set_visible(False)
+        panel.spines["bottom"].set_visible(False)
+        panel.tick_params(left=False)
+    figure.supxlabel("jobs a second, one worker process, jobs that do nothing", color=GREY, fontsize=10)
+    _save(figure, "drains.svg")
+
+
+def _peer(name, store):
+    """Return the name of a peer as a reader knows it."""
+    return name.replace(f"-{store}", "").replace("huey-no-fsync", "huey, no fsync").replace("-normal", ", NORMAL")
+
+
 def _line(panel, points, number, label):
     panel.plot(*zip(*points, strict=True), color=COLOURS[number], marker=MARKERS[number], linewidth=2, label=label)
 
@@ -111,6 +138,7 @@ def main():
     with matplotlib.rc_context(STYLE):
         throughput()
         batches()
+        drains()
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """
 Writes docs/explanation/benchmarks.md from the answers in benchmarks/results/, in the order of `bench.py`.
 
-    python benchmarks/page.py
+    python benchmarks/page.py && python benchmarks/charts.py
 """
 
 import json
@@ -17,6 +17,8 @@ TITLE = """\
 Every table here is written by a program (`benchmarks/page.py`) from what `make bench` has measured: other queues come
 from PyPI, servers are private, commits are durable. [Speed](speed.md) says what the figures mean. Numbers are medians,
 with the range in brackets; "–" is where nothing was promised or measured. Machines differ: compare within a table.
+
+![How many jobs a second each system drains on each store](images/drains.svg)
 """
 
 
