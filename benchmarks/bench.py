@@ -57,6 +57,12 @@ QUESTIONS = [
     Question("idle-cost", "idle_cost", (), ("--seconds", "10")),
     Question("crowd", "crowd", (), ("--jobs", "20000", "--seconds", "1", "--pairs", "1")),
     Question("large-tables", "large_tables", (), LITTLE),
+    Question(
+        "large-tables-postgresql",
+        "large_tables",
+        ("--store", "postgresql", "--skip", "unknown", "--skip", "deferred"),
+        LITTLE,
+    ),
     Question("mixed", "mixed", (), ("--seconds", "8")),
     Question("weight", "weight", (), ("--jobs", "3000", "--starts", "2")),
     *drains("kilobyte"),

@@ -14,9 +14,10 @@ PAGE = Path(__file__).parents[1] / "docs" / "explanation" / "benchmarks.md"
 TITLE = """\
 # Benchmarks
 
-Every table here is written by a program (`benchmarks/page.py`) from what `make bench` has measured: other queues come
-from PyPI, servers are private, commits are durable. [Speed](speed.md) says what the figures mean. Numbers are medians,
-with the range in brackets; "–" is where nothing was promised or measured. Machines differ: compare within a table.
+Every table here is written by a program (`benchmarks/page.py`) from what its command has measured; `make bench` runs
+the same scripts with more jobs and pairs. Other queues come from PyPI, servers are private, commits are durable.
+[Speed](speed.md) says what the figures mean. Numbers are medians, with the range in brackets; "–" is where nothing was
+promised or measured. Machines differ: compare within a table.
 
 ![How many jobs a second each system drains on each store](images/drains.svg)
 """

@@ -161,6 +161,8 @@ def run_pytest(command, database, folder):
 
 def passes_alone(command, database, folder):
     """Run once more what has failed, one test at a time; return whether it passes every time."""
+    if not Path(folder, "first", "cache", "v", "cache", "lastfailed").exists():
+        return False  # the run broke down, or collected nothing
     for number in range(ALONE):
         print("--- what has failed, once more and alone", flush=True)
         again = Path(folder, f"again-{number}")

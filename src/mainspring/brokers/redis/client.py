@@ -142,6 +142,8 @@ class Client:
     def _connections_of(self, redis: Redis) -> Connections:
         connections = self._connections
         if connections is None or connections.pool is not redis.connection_pool:
+            if connections is not None:
+                connections.close_idle()  # of a Cluster, whose keys another server holds by now
             connections = self._connections = Connections(redis.connection_pool)
         return connections
 

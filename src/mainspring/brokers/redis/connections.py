@@ -1,6 +1,7 @@
 """The connections that scripts run on, ready for the next one."""
 
 import os
+from contextlib import suppress
 from inspect import signature
 from typing import Any
 
@@ -48,7 +49,8 @@ class Connections:
 
     def close_idle(self) -> None:
         """Close what nobody uses, so that the next connection asks the address again."""
-        idle, self._idle = self._idle, []
-        for connection in idle:
-            connection.disconnect()
-            self.pool.release(connection)
+        with suppress(IndexError):  # one by one from the same list: others put back meanwhile
+            while True:
+                connection = self._idle.pop()
+                connection.disconnect()
+                self.pool.release(connection)
