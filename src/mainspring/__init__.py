@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         UnknownTask,
     )
     from mainspring.flow.limits import Limit
+    from mainspring.flow.order import Ordered
     from mainspring.flow.unique import Unique
     from mainspring.results import Result
     from mainspring.retries import Backoff
@@ -52,6 +53,7 @@ _HOMES = {
     "KeyLocked": "exceptions",
     "Unique": "flow.unique",
     "Limit": "flow.limits",
+    "Ordered": "flow.order",
     "TimeLimitExceeded": "exceptions",
     "UnknownTask": "exceptions",
 }
@@ -67,6 +69,7 @@ __all__ = [
     "NotInJob",
     "NotSentYet",
     "NotUnique",
+    "Ordered",
     "Result",
     "ResultTimeout",
     "Retry",

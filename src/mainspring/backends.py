@@ -36,8 +36,8 @@ from mainspring.compat import (
 )
 from mainspring.conf import Options, did_you_mean, options_for, prefix_for
 from mainspring.exceptions import InvalidArguments
-from mainspring.flow.limits import Limit, named
-from mainspring.flow.unique import Unique
+from mainspring.flow.limits import named
+from mainspring.flow.order import order_key
 from mainspring.job import Job
 from mainspring.kinds import LONGEST_QUEUE_NAME
 from mainspring.payload import encode_arguments
@@ -152,9 +152,6 @@ class MainspringBackend(BaseTaskBackend):
     def _job(self, task: AnyTask, args: Sequence[Any], kwargs: Mapping[str, Any], at: int) -> Job:
         check_signature(task, args, kwargs)
         path = task.module_path
-        unique: Unique | None = getattr(task, "unique", None)
-        limits: tuple[Limit, ...] = getattr(task, "limits", ())
-        call = bound(task.func, task.takes_context, args, kwargs) if unique or limits else None
         return machine.new_job(
             task_path=path,
             arguments=encode_arguments(path, args, kwargs, self.mainspring_options.max_payload),
@@ -163,8 +160,7 @@ class MainspringBackend(BaseTaskBackend):
             at=at,
             run_after=_run_after(task.run_after, at),
             max_crashes=getattr(task, "max_crashes", None),
-            unique_key=unique.key(path, call) if unique and call else None,
-            limits=named(limits, path, call) if limits and call else None,
+            **_flow_of(task, args, kwargs),
         )
 
     def _enqueued(self, task: AnyTask, job: Job) -> Result:
@@ -310,6 +306,19 @@ def _check_run_after(run_after: object) -> None:
             f"run_after must be an aware datetime. {run_after!r} has no time zone: give it one with "
             "django.utils.timezone.make_aware(), or give a timedelta."
         )
+
+
+def _flow_of(task: AnyTask, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a job of this call has that keeps it from getting in the way of others."""
+    if not isinstance(task, Task) or not (task.unique or task.limits or task.ordered):
+        return {}
+    path, call = task.module_path, bound(task.func, task.takes_context, args, kwargs)
+    return {
+        "unique_key": task.unique.key(path, call) if task.unique else None,
+        "limits": named(task.limits, path, call),
+        "order_key": order_key(task.key, path, call) if task.ordered and task.key else None,
+        "blocks": task.ordered.blocks if task.ordered else None,
+    }
 
 
 def _run_after(value: datetime | timedelta | None, at: int) -> int | None:

@@ -22,6 +22,8 @@ ALONE = 1 << 61
 # A unique key says until when no other job may have it, perhaps for how many microseconds from the enqueue on, and
 # what it is made of: "start:ab12", "finish/60000000:ab12".
 UNTIL_START, UNTIL_FINISH = "start", "finish"
+# The waits in which a job with an order key can stand before those that come later.
+RETRYING, DEFERRED = "retrying", "deferred"
 BEHIND = "+"  # stands before the key that a job holds which waits for the one that runs under it
 LOOK_AGAIN = 4_000_000  # microseconds after which a job that waits is looked at, should nobody have told it to go on
 
@@ -77,6 +79,9 @@ class Job(NamedTuple):
     No two live jobs have the same `holds_key`; `unique_key` is what the job holds, or held until its claim and wants
     again when it comes back. `limits` are the names and costs of what it must have before it runs, a JSON list of
     pairs; while it is parked under one of them, `parked_under`, its rank is kept as `place`.
+
+    Of the jobs with the same `order_key` one runs after the other, each in the turn that it gets when workers first
+    see it. `blocks` are the names of the waits in which it keeps its turn, or takes one: "retrying", "deferred".
     """
 
     id: str
@@ -104,6 +109,8 @@ class Job(NamedTuple):
     limits: str | None = None
     parked_under: str | None = None
     place: int | None = None
+    order_key: str | None = None
+    blocks: str | None = None
     unique_key: str | None = None  # the last two: scripts of Redis find them at the end of a record
     holds_key: str | None = None
 
@@ -145,6 +152,8 @@ def new_job(
     max_crashes: int | None = None,
     unique_key: str | None = None,
     limits: str | None = None,
+    order_key: str | None = None,
+    blocks: str | None = None,
     id: str = "",
 ) -> Job:
     """Return a job that has just been enqueued: ready, or deferred when `run_after` is still to come."""
@@ -164,6 +173,8 @@ def new_job(
         unique_key=unique_key,
         holds_key=key_of(unique_key),
         limits=limits,
+        order_key=order_key,
+        blocks=blocks,
     )
 
 
@@ -185,6 +196,28 @@ def is_free_from_start(job: Job) -> bool:
 def may_be_superseded(job: Job) -> bool:
     """Does this job, as a claim of it came out, want its key again, which another may have by now?"""
     return job.state in IDLE and is_free_from_start(job)
+
+
+def takes_turn(job: Job) -> bool:
+    """Does a job of an order that has no turn yet get one, when somebody looks?"""
+    waits = job.state in (State.DEFERRED, State.WAITING)
+    return job.order_key is not None and job.state in LIVE and (not waits or DEFERRED in (job.blocks or ""))
+
+
+def turn_since(job: Job) -> int:
+    """Return the moment by which jobs of an order get their turns: since when it is in line, or was enqueued."""
+    return job.enqueued_at if job.rank is None else in_line_since(job.rank)
+
+
+def loses_turn(job: Job) -> bool:
+    """Does a job of an order, as a claim of it came out, let those go first that come later?"""
+    steps_aside = job.state == State.DEFERRED and RETRYING not in (job.blocks or "")
+    return job.order_key is not None and (job.state in ENDS or steps_aside)
+
+
+def asks_for_leave(job: Job) -> bool:
+    """Must a claimed job ask whether it may run?"""
+    return job.limits is not None or job.order_key is not None
 
 
 def is_repeat(job: Job, stored: Job) -> bool:

@@ -37,6 +37,7 @@ class AnyJob(models.Model):
     finished_at = models.BigIntegerField(null=True)
     unique_key = models.CharField(max_length=64, null=True)
     limits = models.TextField(null=True)
+    order_key = models.CharField(max_length=200, null=True)
 
     class Meta:
         abstract = True
@@ -60,6 +61,8 @@ class Job(AnyJob):
     holds_key = models.CharField(max_length=64, null=True)
     parked_under = models.CharField(max_length=200, null=True)
     place = models.BigIntegerField(null=True)
+    blocks = models.CharField(max_length=32, null=True)
+    turn = models.BigIntegerField(null=True)
 
     class Meta:
         db_table = "mainspring_job"
@@ -77,6 +80,9 @@ class Job(AnyJob):
                 fields=["parked_under", "place"],
                 condition=models.Q(parked_under__isnull=False),
                 name="mainspring_job_parked",
+            ),
+            models.Index(
+                fields=["order_key", "turn"], condition=models.Q(order_key__isnull=False), name="mainspring_job_order"
             ),
         ]
 

@@ -1,7 +1,7 @@
 """Tasks: Django's Task with options of its own, the decorator that makes one, and the way back from a stored path."""
 
 import sys
-from collections.abc import Callable, Collection, Coroutine, Iterable
+from collections.abc import Callable, Collection, Coroutine, Iterable, Iterator
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from functools import lru_cache, partial
@@ -27,6 +27,7 @@ from mainspring.compat import (
 from mainspring.conf import check_value, did_you_mean, options_for, read_as
 from mainspring.exceptions import InvalidOptions, UnknownTask
 from mainspring.flow.limits import Limit, parse_limits
+from mainspring.flow.order import Key, Ordered, names_in, parse_key, parse_ordered
 from mainspring.flow.unique import Unique, parse_unique
 from mainspring.retries import parse_exceptions
 from mainspring.signatures import for_callers
@@ -48,7 +49,8 @@ class Task(GenericTask[P, R], Generic[P, R]):
     death of its worker a job is given up; 0 means that it is never run twice. `timeout` is how long a run may last,
     0 meaning without limit, and `grace` how long after that until a run that takes no notice is given up. `unique`
     keeps a second job out while there is one: a Unique, or True for Unique(). `limits` are Limits that its jobs share
-    with all others that have limits of the same names.
+    with all others that have limits of the same names. With `ordered` jobs that have the same `key` run one after the
+    other: True, or an Ordered. The key is a text with names of arguments in braces, or a function of the arguments.
     """
 
     # Again, because before Django 6.1 a Task has no defaults.
@@ -67,6 +69,8 @@ class Task(GenericTask[P, R], Generic[P, R]):
     grace: float | None = None
     unique: Unique | None = None
     limits: tuple[Limit, ...] = ()
+    key: Key | None = None
+    ordered: Ordered | None = None
 
     def __post_init__(self) -> None:
         backend = self.get_backend()
@@ -149,6 +153,8 @@ def task(
     grace: timedelta | float | str | None = ...,
     unique: Unique | bool | None = ...,
     limits: Limit | Iterable[Limit] = ...,
+    key: Key | None = ...,
+    ordered: Ordered | bool | None = ...,
 ) -> Decorator: ...
 @overload
 def task(
@@ -166,6 +172,8 @@ def task(
     grace: timedelta | float | str | None = ...,
     unique: Unique | bool | None = ...,
     limits: Limit | Iterable[Limit] = ...,
+    key: Key | None = ...,
+    ordered: Ordered | bool | None = ...,
 ) -> ContextDecorator: ...
 def task(function: Callable[..., Any] | None = None, **options: Any) -> Any:
     """
@@ -299,15 +307,22 @@ def _check_options(task: Task) -> None:
             object.__setattr__(task, name, read(given))
         except (InvalidOptions, ValueError) as error:
             problems.append(f"@task {task.module_path}, {name}: {error}.")
-    if not problems and task.unique is not None and isinstance(task.unique.by, tuple):
-        known = list(for_callers(task.func, task.takes_context).parameters)
-        problems = [
-            f"@task {task.module_path}, unique: by: the function has no argument {name!r}{did_you_mean(name, known)}"
-            for name in task.unique.by
-            if name not in known
-        ]
+    if not problems:
+        problems = [f"@task {task.module_path}, {problem}" for problem in _misfits(task)]
     if problems:
         raise InvalidTask("\n".join(problems))
+
+
+def _misfits(task: Task) -> Iterator[str]:
+    """Yield what does not fit together among options that are good each by itself."""
+    if (task.key is None) != (task.ordered is None):
+        yield "key and ordered go together: give both, such as key='order:{order_id}', ordered=True, or neither."
+    known = list(for_callers(task.func, task.takes_context).parameters)
+    by = task.unique.by if task.unique is not None and isinstance(task.unique.by, tuple) else ()
+    for place, names in (("unique: by", by), ("key", names_in(task.key) if isinstance(task.key, str) else ())):
+        for name in names:
+            if name not in known:
+                yield f"{place}: the function has no argument {name!r}{did_you_mean(name, known)}"
 
 
 def _or_none(read: Callable[[Any], Any]) -> Callable[[Any], Any]:
@@ -324,4 +339,6 @@ _READ: dict[str, Callable[[Any], Any]] = {
     "grace": _or_none(partial(check_value, "grace")),
     "unique": parse_unique,
     "limits": parse_limits,
+    "key": parse_key,
+    "ordered": parse_ordered,
 }

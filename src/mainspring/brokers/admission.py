@@ -3,6 +3,7 @@
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import NamedTuple
 
 from mainspring.brokers.rates import EMPTY, Rate, State, take
@@ -85,19 +86,28 @@ class Admission:
 
 
 def admit(
-    requests: Sequence[Request], levels: Mapping[str, Level], now: int, awaited: Collection[str] = ()
+    requests: Sequence[Request],
+    levels: Mapping[str, Level],
+    now: int,
+    awaited: Collection[str] = (),
+    heads: Mapping[str, str] = MappingProxyType({}),
 ) -> Admission:
     """
     Admit jobs in the order in which they stand in line, each with all that it needs or nothing.
 
-    `levels` are those of all limits that they name, and `awaited` are those under which jobs wait for their time. One
-    that is refused waits under the limit that lets it wait longest, so that it does not come back for nothing.
+    `levels` are those of all limits that they name, `awaited` are those under which jobs wait for their time, and
+    `heads` the ids of the jobs whose turn it is in each order. One that is refused waits for its turn first, and then
+    under the limit that lets it wait longest, so that it does not come back for nothing.
     """
     done = Admission(levels={name: _declared(level, name, requests) for name, level in levels.items()})
     for name in levels.keys() - awaited:
         done.levels[name] = replace(done.levels[name], promised=0)  # who was promised something has gone
     for request in sorted(requests, key=lambda request: request.job.rank or 0):
         after, refusals = dict(done.levels), []
+        key = request.job.order_key
+        if key is not None and heads[key] != request.job.id:
+            done.refused.append(Refusal(request.job, key, None))
+            continue
         for demand in request.demands:
             level, until = after[demand.name], _refused_until(after[demand.name], demand, request.job, now)
             if until is None:
@@ -134,6 +144,11 @@ def costs_of(job: Job) -> list[tuple[str, int]]:
     """Return the limits of a stored job and what it takes of each; none where that cannot be read."""
     pairs = decode_list(job.limits)
     return [(str(pair[0]), int(pair[1])) for pair in pairs if isinstance(pair, list) and len(pair) == 2]
+
+
+def left_by(job: Job) -> list[tuple[str, int]]:
+    """Return the limits at which others may find room once a claim of this job came out like that, and how much."""
+    return [(name, cost) for name, cost in costs_of(job) if name != job.parked_under]
 
 
 def _declared(level: Level, name: str, requests: Sequence[Request]) -> Level:

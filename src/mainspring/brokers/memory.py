@@ -39,6 +39,7 @@ class MemoryBroker(Broker):
         self._asked: dict[str, Asked] = {}
         self._levels: dict[str, Level] = {}
         self._holds: dict[str, list[tuple[str, int]]] = {}
+        self._turns: dict[str, list[str]] = defaultdict(list)  # ids of the jobs with an order key, first come first
         self._changed = threading.Condition()
         self._listeners: set[MemoryListener] = set()
 
@@ -107,8 +108,7 @@ class MemoryBroker(Broker):
             for job in moved:
                 if job.state not in ENDS:
                     self._store([job if self._may_hold(job) else machine.supersede(job, self.clock.moment())])
-            for job in moved:
-                self._give_back(job)
+            gone_on += [other for job in moved for other in self._let_others_in(self._jobs[job.id])]
             self._changed.notify_all()
         if any(job.state == State.READY for job in [*moved, *gone_on]):
             self.wake()
@@ -118,15 +118,26 @@ class MemoryBroker(Broker):
         now = self.clock.moment()
         with self._changed:
             held = [request for request in requests if self._is_held(request.job)]
+            heads = {key: self._head_of(key) for key in {request.job.order_key for request in held} if key is not None}
             names = {demand.name for request in held for demand in request.demands}
             levels = {name: self._levels.get(name, Level()) for name in names}
             awaited = {job.parked_under for job in self._in_states({State.PARKED}) if job.due_at is not None}
-            done = admission.admit(held, levels, now, {name for name in names if name in awaited})
+            done = admission.admit(held, levels, now, {name for name in names if name in awaited}, heads)
             self._levels |= done.levels
             for request in done.admitted:
                 self._holds[request.job.id] = [(demand.name, demand.cost) for demand in request.demands]
-        self.settle([machine.park(refusal.job, refusal.name, refusal.until) for refusal in done.refused])
+            self.settle([machine.park(refusal.job, refusal.name, refusal.until) for refusal in done.refused])
         return {request.job.id for request in done.admitted}
+
+    def _head_of(self, key: str) -> str:
+        """Give every job of an order that can be seen its turn, and return whose it is."""
+        turns = self._turns[key]
+        new = [job for job in self._of_order(key) if job.id not in turns and machine.takes_turn(job)]
+        turns += [job.id for job in sorted(new, key=lambda job: (machine.turn_since(job), job.id))]
+        return turns[0]
+
+    def _of_order(self, key: str) -> list[Job]:
+        return [job for job in self._jobs.values() if job.order_key == key]
 
     def level(self, name: str) -> Level | None:
         return self._levels.get(name)
@@ -141,23 +152,35 @@ class MemoryBroker(Broker):
         with self._changed:
             return sorted(id for id, costs in self._holds.items() if name in dict(costs))
 
-    def _give_back(self, job: Job) -> None:
-        """Give back what a job held of limits, and let others ask for it."""
-        costs = self._holds.pop(job.id, [])
-        for name, cost in costs:
+    def _let_others_in(self, job: Job) -> list[Job]:
+        """Give back what a job that runs no more held of limits, and its turn; return who may ask again."""
+        for name, cost in self._holds.pop(job.id, []):
             level = self._levels[name]
             self._levels[name] = replace(level, held=level.held - cost)
-        for name, _ in costs:
-            self._unpark(name)
+        others = [other for name, _ in admission.left_by(job) for other in self._unpark(name)]
+        return others + self._leave_order(job)
 
-    def _unpark(self, name: str, *, also_for_time: bool = False) -> None:
+    def _leave_order(self, job: Job) -> list[Job]:
+        turns = self._turns.get(job.order_key or "", [])
+        if machine.loses_turn(job) and job.id in turns:
+            turns.remove(job.id)
+        head = self._jobs.get(turns[0]) if turns else None
+        if head is None or head.state != State.PARKED or head.parked_under != head.order_key:
+            return []
+        self._store([machine.unpark(head)])
+        return [head]
+
+    def _unpark(self, name: str, *, also_for_time: bool = False) -> list[Job]:
         parked = [
             job
             for job in self._in_states({State.PARKED})
             if job.parked_under == name and (job.due_at is None or also_for_time)
         ]
         ordered = sorted(parked, key=lambda job: (job.place or 0, job.id))
-        self._store(map(machine.unpark, admission.next_in(self._levels[name], ordered, name, self.clock.moment())))
+        level = self._levels.get(name, Level())
+        unparked = list(map(machine.unpark, admission.next_in(level, ordered, name, self.clock.moment())))
+        self._store(unparked)
+        return unparked
 
     def held_by(self, worker_ids: Collection[str], limit: int) -> list[Job]:
         with self._changed:
@@ -196,7 +219,7 @@ class MemoryBroker(Broker):
             found = [self._jobs[id] for id in dict.fromkeys(ids) if id in self._jobs]
             cancelled = [machine.cancel(job, at) for job in found if job.state in IDLE]
             self._store(cancelled)
-            gone_on = self._let_go_on(cancelled)
+            gone_on = self._let_go_on(cancelled) + [other for job in cancelled for other in self._let_others_in(job)]
             self._changed.notify_all()
         if gone_on:
             self.wake()
@@ -341,6 +364,7 @@ class MemoryBroker(Broker):
             self._asked.clear()
             self._levels.clear()
             self._holds.clear()
+            self._turns.clear()
 
     def _in_states(self, states: Collection[str]) -> list[Job]:
         return [job for job in self._jobs.values() if job.state in states]

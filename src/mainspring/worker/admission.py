@@ -1,4 +1,4 @@
-"""Asking for what claimed jobs need of limits before they run."""
+"""Asking whether claimed jobs may run: for what they need of limits, and for their turn."""
 
 from collections.abc import Sequence
 from inspect import BoundArguments
@@ -7,7 +7,7 @@ from mainspring.brokers.admission import Request, costs_of
 from mainspring.brokers.base import Broker
 from mainspring.exceptions import InvalidArguments
 from mainspring.flow.limits import demands
-from mainspring.job import Job
+from mainspring.job import Job, asks_for_leave
 from mainspring.payload import decode_arguments
 from mainspring.signatures import bound
 from mainspring.tasks import Task
@@ -16,16 +16,17 @@ from mainspring.worker.known_tasks import KnownTasks
 
 def admitted(broker: Broker, tasks: KnownTasks, jobs: Sequence[Job]) -> Sequence[Job]:
     """Return those of some claimed jobs that may run now; the others have been parked."""
-    limited = [(job, task) for job in jobs if job.limits is not None and (task := tasks.find(job.task_path))]
-    if not limited:
+    asking = [job for job in jobs if asks_for_leave(job)]
+    if not asking:
         return jobs
-    ids = broker.admit([_request(job, task) for job, task in limited])
-    parked = {job.id for job, _ in limited} - ids
+    ids = broker.admit([_request(job, tasks.find(job.task_path)) for job in asking])
+    parked = {job.id for job in asking} - ids
     return [job for job in jobs if job.id not in parked]
 
 
-def _request(job: Job, task: Task) -> Request:
-    return Request(job, demands(task.limits, costs_of(job), _call(job, task)))
+def _request(job: Job, task: Task | None) -> Request:
+    limits = () if task is None else task.limits  # a task that is gone declares none, and fails when it runs
+    return Request(job, demands(limits, costs_of(job), None if task is None else _call(job, task)))
 
 
 def _call(job: Job, task: Task) -> BoundArguments | None:

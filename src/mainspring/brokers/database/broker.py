@@ -62,8 +62,12 @@ class DatabaseBroker(Broker):
             raise BrokerUnavailable(f"DATABASES[{using!r}]: Mainspring cannot keep jobs in {vendor}.")
         self._store = STORES[vendor]()
         self._cursor = Cursor()
+        self._store.note_in_line = self._note_in_line
         self._calls = Calls()
         self._time = StoreTime(self.clock, lambda: self._run(self._store.moment))
+
+    def _note_in_line(self, jobs: Sequence[Job]) -> None:
+        self._cursor.line_up(jobs, self.clock.moment())
 
     def now(self) -> int:
         return self._time.now() if self._store.has_clock else self.clock.moment()
@@ -216,9 +220,11 @@ class DatabaseBroker(Broker):
 
     def _cancel(self, connection: Connection, ids: Collection[str], at: int) -> list[Job]:
         with self._store.transaction(connection), connection.cursor() as cursor:
+            limits.lock(cursor, self._store, self._store.standing(connection, ids))
             cancelled = [machine.cancel(job, at) for job in self._store.lock_idle(cursor, ids)]
             self._store.finish(cursor, cancelled)
             keyed.let_go_on(cursor, self._store, cancelled)
+            self._store.let_others_in(cursor, cancelled, at)
         return cancelled
 
     def get(self, id: str) -> Job | None:

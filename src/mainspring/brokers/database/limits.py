@@ -2,14 +2,13 @@
 
 import json
 from collections.abc import Collection, Iterable, Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Any
-
-from django.db import transaction
 
 from mainspring import job as machine
 from mainspring.brokers import admission
-from mainspring.brokers.admission import Change, Level, Request
+from mainspring.brokers.admission import Change, Level, Request, costs_of, left_by
+from mainspring.brokers.database import orders
+from mainspring.brokers.database.orders import keys_of
 from mainspring.brokers.database.tables import HOLD, HOLD_COLUMNS, JOB, LIMIT, LIMIT_COLUMNS
 from mainspring.brokers.rates import Rate
 from mainspring.job import Job
@@ -21,12 +20,23 @@ HOLDS = ", ".join(HOLD_COLUMNS)
 FOR_TIME = "due_at IS NOT NULL"
 AT_ONCE = 256  # jobs that are put back in line when a limit has room; each end looks again
 
-# Rows of jobs are locked before those of limits, here and where jobs end, or two could wait for each other.
+# Whoever locks jobs and limits locks the limits first, by name, as limits and keys of an order are found in what jobs
+# were enqueued with. Two could wait for each other otherwise.
+
+
+def lock(cursor: Any, store: "Store", jobs: Iterable[Job]) -> None:
+    """Lock all limits that some jobs have, and the keys of their orders, before the jobs themselves."""
+    limited = [job for job in jobs if machine.asks_for_leave(job)]
+    if limited:
+        _lock(cursor, store, {name for job in limited for name, _ in costs_of(job)} | keys_of(limited))
 
 
 def admit(connection: "Connection", store: "Store", requests: Sequence[Request], now: int) -> set[str]:
     """Take for claimed jobs what they need, and park those that may not run now; return the ids of the others."""
+    names = {demand.name for request in requests for demand in request.demands}
+    keys = keys_of(request.job for request in requests)
     with store.transaction(connection), connection.cursor() as cursor:
+        _lock(cursor, store, names | keys)
         cursor.execute(
             f"SELECT id, token FROM {JOB} {store.by_id} WHERE id {store.is_in} AND state = 'running'"
             f" {store.for_update}",
@@ -34,9 +44,9 @@ def admit(connection: "Connection", store: "Store", requests: Sequence[Request],
         )
         running = set(cursor.fetchall())
         held = [request for request in requests if (request.job.id, request.job.token) in running]
-        names = {demand.name for request in held for demand in request.demands}
-        levels = _locked(cursor, store, names)
-        done = admission.admit(held, levels, now, _awaited(cursor, store, names))
+        levels = _levels(cursor, store, names) if names else {}
+        heads = orders.heads(cursor, store, keys) if keys else {}
+        done = admission.admit(held, levels, now, _awaited(cursor, store, names), heads)
         _write(cursor, store, {name: level for name, level in done.levels.items() if level != levels[name]})
         holds = [(demand.name, each.job.id, demand.cost) for each in done.admitted for demand in each.demands]
         if holds:
@@ -45,16 +55,13 @@ def admit(connection: "Connection", store: "Store", requests: Sequence[Request],
         return {request.job.id for request in done.admitted}
 
 
-def give_back(cursor: Any, store: "Store", jobs: Iterable[Job], now: int) -> None:
-    """Give back what jobs held that run no more, locked by this transaction, and let others ask for it."""
-    ids = store.listed([job.id for job in jobs if job.limits is not None])
-    if not ids or ids == store.listed([]):
-        return
-    cursor.execute(f"SELECT DISTINCT limit_name FROM {HOLD} WHERE job_id {store.is_in}", [ids])
-    names = {name for (name,) in cursor.fetchall()}
-    if names:
-        _lock(cursor, store, names)
+def leave(cursor: Any, store: "Store", jobs: Iterable[Job], now: int) -> None:
+    """Give back what jobs held that run no more, and let others ask for it; `lock` has locked all of it."""
+    limited = [job for job in jobs if job.limits is not None]
+    if limited:
+        ids = store.listed([job.id for job in limited])
         cursor.execute(f"DELETE FROM {HOLD} WHERE job_id {store.is_in}", [ids])
+        names = {name for job in limited for name, _ in left_by(job)}
         _unpark(cursor, store, _levels(cursor, store, names), now)
 
 
@@ -66,7 +73,8 @@ def level(connection: "Connection", store: "Store", name: str) -> Level | None:
 def change(connection: "Connection", store: "Store", name: str, change: Change, now: int) -> None:
     """Change a limit, and let those ask again who may have room now."""
     with store.transaction(connection), connection.cursor() as cursor:
-        levels = _locked(cursor, store, {name})
+        _lock(cursor, store, {name})
+        levels = _levels(cursor, store, {name})
         changed = {name: change.applied_to(levels[name])}
         _write(cursor, store, changed)
         _unpark(cursor, store, changed, now, "")
@@ -78,21 +86,16 @@ def holding(connection: "Connection", name: str) -> list[str]:
         return [id for (id,) in cursor.fetchall()]
 
 
-def _locked(cursor: Any, store: "Store", names: Collection[str]) -> dict[str, Level]:
-    """Lock limits, made where they are not there yet, and return where they stand."""
-    if missing := set(names) - _lock(cursor, store, names):
+def _lock(cursor: Any, store: "Store", names: Collection[str]) -> None:
+    """Lock limits in one order, made where they are not there yet."""
+    if not names:
+        return
+    select = f"SELECT name FROM {LIMIT} WHERE name {store.is_in} ORDER BY name {store.for_update}"
+    cursor.execute(select, [store.listed(names)])
+    if missing := set(names) - {name for (name,) in cursor.fetchall()}:
         insert = f"INSERT INTO {LIMIT} (name) VALUES (%s) {store.on_known_limit_keep}"
         cursor.executemany(insert, [(name,) for name in sorted(missing)])
-        _lock(cursor, store, missing)
-    return _levels(cursor, store, names)
-
-
-def _lock(cursor: Any, store: "Store", names: Collection[str]) -> set[str]:
-    """Lock those of the limits that are there, in one order, and return them."""
-    cursor.execute(
-        f"SELECT name FROM {LIMIT} WHERE name {store.is_in} ORDER BY name {store.for_update}", [store.listed(names)]
-    )
-    return {name for (name,) in cursor.fetchall()}
+        cursor.execute(select, [store.listed(missing)])
 
 
 def _levels(cursor: Any, store: "Store", names: Collection[str]) -> dict[str, Level]:
@@ -151,9 +154,7 @@ def _unpark(
         )
         parked = list(map(Job._make, cursor.fetchall()))
         unparked += map(machine.unpark, admission.next_in(level, parked, name, now))
-    if unparked:
-        store.put_back(cursor, unparked)
-        transaction.on_commit(partial(store.wake, cursor.db), using=cursor.db.alias, robust=True)
+    store.let_in(cursor, unparked)
 
 
 def _numbers(rate: Rate) -> tuple[int, int, int, bool]:

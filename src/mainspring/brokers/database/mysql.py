@@ -65,6 +65,7 @@ class MySQL(Store):
     by_id = "FORCE INDEX (PRIMARY)"
     by_due = "FORCE INDEX (mainspring_job_due)"
     by_rank = "FORCE INDEX (mainspring_job_rank)"
+    by_order = "FORCE INDEX (mainspring_job_order)"
     by_parking = "FORCE INDEX (mainspring_job_parked)"
     by_key = "FORCE INDEX (mainspring_job_key)"
     delete = f"DELETE job FROM {JOB} AS job FORCE INDEX (PRIMARY) WHERE job.id IN %s"

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from django.db import DataError, OperationalError, transaction
 
+from mainspring import job as machine
 from mainspring.brokers.base import KEY_WAIT, Listener, Pulse, Question
 from mainspring.brokers.database.listeners import ConnectionListener, PollingListener, own_connection
 from mainspring.brokers.database.prepared import Prepared, go_to_last_result
@@ -473,8 +474,8 @@ def _are_alike(jobs: Sequence[Job]) -> bool:
 
 
 def _any_keyed(jobs: Sequence[Job]) -> bool:
-    """Has any of these a unique key or limits, so that there may be more to do in the same transaction?"""
-    return any(job.unique_key is not None or job.limits is not None for job in jobs)
+    """Has any of these a unique key, limits or an order, so that there may be more to do in the same transaction?"""
+    return any(job.unique_key is not None or machine.asks_for_leave(job) for job in jobs)
 
 
 def _wished(wish: Wish) -> list[Any]:

@@ -4,6 +4,7 @@ import json
 import math
 from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
+from functools import partial
 from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
@@ -13,7 +14,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from mainspring import job as machine
 from mainspring.brokers.base import KEY_WAIT, Listener, Pulse, WorkerInfo
-from mainspring.brokers.database import keyed, limits, reaches
+from mainspring.brokers.database import keyed, limits, orders, reaches
 from mainspring.brokers.database.questions import unanswered
 from mainspring.brokers.database.tables import (
     FINISHED,
@@ -92,11 +93,12 @@ class Store:
     quote = '"'  # MySQL 8 reserves the word `rank`
     for_update = ""
     skip_locked = ""
-    by_id = by_due = by_rank = by_key = by_parking = ""  # which index to walk, where that must be said
+    by_id = by_due = by_rank = by_key = by_parking = by_order = ""  # which index to walk, where that must be said
     bigint = "bigint"
     delete = ""
     is_in: str
     not_in: str
+    note_in_line: Callable[[Sequence[Job]], None]  # the broker's
     on_known_id_keep = "ON CONFLICT (id) DO NOTHING"
     on_known_limit_keep = "ON CONFLICT (name) DO NOTHING"
     on_held_key_keep = "ON CONFLICT (holds_key) WHERE holds_key IS NOT NULL DO NOTHING"
@@ -220,6 +222,7 @@ class Store:
 
     def move(self, cursor: Any, jobs: Sequence[Job], at: int) -> set[str]:
         """Write what became of jobs in this transaction, at this moment."""
+        limits.lock(cursor, self, jobs)
         lock = self.for_update if self.longest_wait is None else self.skip_locked
         cursor.execute(
             f"SELECT id, token FROM {JOB} {self.by_id} WHERE id {self.is_in} AND state = 'running' {lock}",
@@ -234,8 +237,24 @@ class Store:
         plain = [job for job in back if not machine.is_free_from_start(job)]
         self.put_back(cursor, plain)
         done = {job.id for job in ended + plain} | keyed.come_back(cursor, self, for_key, at)
-        limits.give_back(cursor, self, [job for job in moved if job.id in done], at)
+        self.let_others_in(cursor, [job for job in moved if job.id in done], at)
         return done
+
+    def let_in(self, cursor: Any, jobs: Sequence[Job]) -> None:
+        """Put parked jobs, locked by this transaction, back in line: at places that claims may have passed."""
+        if jobs:
+            self.put_back(cursor, jobs)
+            self.note_in_line(jobs)  # for a claim in this transaction
+            transaction.on_commit(partial(self._let_in, cursor.db, jobs), using=cursor.db.alias, robust=True)
+
+    def _let_in(self, connection: Connection, jobs: Sequence[Job]) -> None:
+        self.note_in_line(jobs)
+        self.wake(connection)
+
+    def let_others_in(self, cursor: Any, jobs: Sequence[Job], at: int) -> None:
+        """Let others ask for what jobs leave that run no more, or never will."""
+        limits.leave(cursor, self, jobs, at)
+        orders.leave(cursor, self, jobs)
 
     def finish(self, cursor: Any, jobs: Sequence[Job]) -> None:
         """Move ended jobs, locked by this transaction, to the finished ones."""

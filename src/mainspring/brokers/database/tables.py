@@ -17,9 +17,9 @@ JOB_COLUMNS = Job._fields
 # The others hold whole numbers.
 TEXT_COLUMNS = {
     "id", "state", "queue_name", "task_path", "arguments", "worker_id", "errors", "worker_ids", "result", "facts",
-    "unique_key", "holds_key", "limits", "parked_under",
+    "unique_key", "holds_key", "limits", "parked_under", "order_key", "blocks",
 }  # fmt: skip
-NOT_FINISHED = ("rank", "due_at", "holds_key", "parked_under", "place")
+NOT_FINISHED = ("rank", "due_at", "holds_key", "parked_under", "place", "blocks")
 FINISHED_COLUMNS = tuple(name for name in JOB_COLUMNS if name not in NOT_FINISHED)
 WORKER_COLUMNS = ("id", "beat", "started_at", "beat_at", "facts")
 REACH_COLUMNS = ("worker_id", "queue_name", "low", "high")

@@ -25,7 +25,10 @@ from mainspring.brokers.redis.records import (
     encode,
     in_line,
     in_order,
+    left_of,
     line_of,
+    lost_turn,
+    order_of,
     place_of,
     worker_of,
 )
@@ -149,7 +152,7 @@ class RedisBroker(Broker):
             for job in jobs
             for value in (
                 *(job.id, str(job.token), encode(job), line_of(job), *place_of(job)),
-                in_line(job) if job.state == State.PARKED else "",
+                *(in_line(job) if job.state == State.PARKED else "", left_of(job), lost_turn(job)),
                 *keyed.of_outcome(job, at),
             )
         ]
@@ -236,10 +239,15 @@ class RedisBroker(Broker):
             values = [
                 value
                 for record, old, new in some
-                for value in (old.id, line_of(old), record, *keyed.stand_of(old), encode(new), *keyed.stand_of(new))
+                for value in (
+                    *(old.id, line_of(old), record, *keyed.stand_of(old), encode(new), *keyed.stand_of(new)),
+                    left_of(new) if new.state in ENDS else "",
+                )
             ]
             call = any(new.state == State.READY for _, _, new in some)
-            these, waited = self._run_and_call(call, scripts.MOVE, self._end_channel, *values)
+            these, waited, unparked = self._run_and_call(call, scripts.MOVE, self._end_channel, *values)
+            if unparked:
+                self.wake()
             moved |= {id.decode() for id in these}
             self._let_go_on(waited)
         return moved
@@ -388,7 +396,7 @@ class RedisBroker(Broker):
 
 def _pushed(jobs: Sequence[Job]) -> list[str]:
     """Return what the script PUSH wants to know of new jobs."""
-    return [value for job in jobs for value in (job.id, encode(job), line_of(job), *place_of(job))]
+    return [value for job in jobs for value in (job.id, encode(job), line_of(job), *place_of(job), order_of(job))]
 
 
 def _waiting_for_time(job: Job) -> Job:

@@ -5,7 +5,7 @@ from typing import Any
 
 from mainspring import job as machine
 from mainspring.brokers.redis import scripts
-from mainspring.brokers.redis.records import decode, encode, line_of, place_of
+from mainspring.brokers.redis.records import decode, encode, line_of, order_of, place_of
 from mainspring.brokers.uniqueness import OnConflict, decide, key_behind
 from mainspring.exceptions import BrokerRefused, BrokerUnavailable
 from mainspring.job import Job, State
@@ -84,4 +84,4 @@ def _holding(holder: tuple[bytes, Job] | None) -> tuple[str, str]:
 def _write(job: Job, before: tuple[bytes, Job] | None) -> tuple[str | bytes, ...]:
     """Return what the script KEYED wants to know of a job that an enqueue stores, or changes from what was before."""
     old = ("", "", "", "", "") if before is None else (before[0], line_of(before[1]), *stand_of(before[1]))
-    return job.id, line_of(job), *old, encode(job), *stand_of(job)
+    return job.id, line_of(job), *old, encode(job), *stand_of(job), order_of(job) if before is None else ""

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 from mainspring import job as machine
 from mainspring.brokers import admission
@@ -21,9 +22,10 @@ Kept = tuple[str, str]  # what is kept of a limit, and how much is held, as they
 def admit(client: Client, requests: Sequence[Request], now: int) -> tuple[set[str], list[Job]]:
     """Take for claimed jobs what they need; return the ids of those that may run, and the others as they park."""
     names = sorted({demand.name for request in requests for demand in request.demands})
+    keys = sorted({request.job.order_key for request in requests if request.job.order_key is not None})
     for _ in range(TRIES):
-        kept, levels, awaited = _levels(client, names)
-        done = admission.admit(requests, levels, now, awaited)
+        kept, levels, awaited, heads = _levels(client, names, keys)
+        done = admission.admit(requests, levels, now, awaited, heads)
         if (admitted := _take(client, kept, done)) is not None:
             return admitted, [machine.park(each.job, each.name, each.until) for each in done.refused]
     raise BrokerUnavailable(f"The limits {', '.join(names)[:200]} change again and again.")
@@ -45,14 +47,14 @@ def _take(client: Client, kept: dict[str, Kept], done: Admission) -> set[str] | 
 
 
 def level(client: Client, name: str) -> Level | None:
-    kept, levels, _ = _levels(client, [name])
+    kept, levels, *_ = _levels(client, [name])
     return levels[name] if kept[name] != ("", "0") else None
 
 
 def change(client: Client, name: str, change: Change, channel: str, now: int) -> None:
     """Change a limit, and let those ask again who may have room now."""
     for _ in range(TRIES):
-        kept, levels, _ = _levels(client, [name])
+        kept, levels, *_ = _levels(client, [name])
         changed = change.applied_to(levels[name])
         room = MOST_AT_ONCE if changed.concurrency is None else max(changed.concurrency - changed.held, 0)
         number = 0 if changed.paused_until > now else room
@@ -65,13 +67,22 @@ def holding(client: Client, name: str) -> list[str]:
     return sorted(id.decode() for id in client.run(scripts.HOLDING, name))
 
 
-def _levels(client: Client, names: Sequence[str]) -> tuple[dict[str, Kept], dict[str, Level], set[str]]:
-    """Return what is kept of limits, where they stand, and under which of them jobs wait for their time."""
-    answer = client.run(scripts.LEVELS, *names) if names else []
+class Found(NamedTuple):
+    """What is kept of limits, where they stand, under which of them jobs wait for their time, and whose turn it is."""
+
+    kept: dict[str, Kept]
+    levels: dict[str, Level]
+    awaited: set[str]
+    heads: dict[str, str]
+
+
+def _levels(client: Client, names: Sequence[str], keys: Sequence[str] = ()) -> Found:
+    answer, heads = client.run(scripts.LEVELS, len(names), *names, *keys)
     rows = list(zip(names, answer[::3], answer[1::3], answer[2::3], strict=True))
     kept = {name: (text.decode(), held.decode()) for name, text, held, _ in rows}
     levels = {name: replace(_level(text), held=int(held)) for name, (text, held) in kept.items()}
-    return kept, levels, {name for name, _, _, is_awaited in rows if is_awaited}
+    awaited = {name for name, _, _, is_awaited in rows if is_awaited}
+    return Found(kept, levels, awaited, dict(zip(keys, (id.decode() for id in heads), strict=True)))
 
 
 def _text(level: Level) -> str:

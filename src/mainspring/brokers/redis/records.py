@@ -4,8 +4,9 @@ import json
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from mainspring.brokers.admission import left_by
 from mainspring.exceptions import BrokerRefused
-from mainspring.job import ENDS, Job, State, is_free_from_start, unpark
+from mainspring.job import ENDS, Job, State, is_free_from_start, loses_turn, takes_turn, turn_since, unpark
 
 VERSION = 1
 SEPARATOR = "\0"
@@ -16,7 +17,7 @@ _encode = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
 # Of the fields behind the id; those with a default may be missing in records of other programs.
 _TEXTS = {"state", "queue_name", "task_path", "arguments", "worker_id", "errors", "worker_ids"}
 _NUMBERS = {"priority", "enqueued_at", "attempts", "crashes", "interruptions"}
-_OPTIONAL_TEXTS = ("result", "unique_key", "holds_key", "limits", "parked_under")
+_OPTIONAL_TEXTS = ("result", "unique_key", "holds_key", "limits", "parked_under", "order_key", "blocks")
 _FIELDS = Job._fields[1:]
 _sound_types: set[tuple[type, ...]] = set()
 
@@ -36,8 +37,8 @@ def encode(job: Job) -> str:
 def line_of(job: Job) -> str:
     """Return the line of a job, its queue and its task; raise BrokerRefused where a NUL would break it."""
     line = f"{job.queue_name}{SEPARATOR}{job.task_path}{SEPARATOR}"
-    if line.count(SEPARATOR) > 2 or SEPARATOR in job.id:
-        raise BrokerRefused(f"Job {job.id!r:.100}: no NUL can stand in an id, a queue's name or a task's path.")
+    if line.count(SEPARATOR) > 2 or SEPARATOR in job.id or SEPARATOR in (job.order_key or ""):
+        raise BrokerRefused(f"Job {job.id!r:.100}: no NUL can stand in an id, a queue's name, a task's path or a key.")
     return line
 
 
@@ -58,6 +59,25 @@ def in_line(job: Job) -> str:
     """Return how a parked job stands in line when it is unparked: its line, its rank and its record then."""
     ready = unpark(job)
     return f"{line_of(ready)}{in_order(ready.rank)}{SEPARATOR}{encode(ready)}"
+
+
+def order_of(job: Job) -> str:
+    """Return what is kept of the order of a new job: its key and whether it is in line for a turn; "" without one."""
+    return "" if job.order_key is None else f"{job.order_key}{SEPARATOR}{_turn_of(job)}"
+
+
+def lost_turn(job: Job) -> str:
+    """Return "-" and what is left of the turn of a job whose claim came out like that; "" if that stays."""
+    return f"-{_turn_of(job)}" if loses_turn(job) else ""
+
+
+def _turn_of(job: Job) -> str:
+    return f"u{in_order(turn_since(job))[3:]}" if takes_turn(job) else ""
+
+
+def left_of(job: Job) -> str:
+    """Return what a job that runs no more, or never will, leaves of limits; "" if it has none."""
+    return "" if job.limits is None else json.dumps(left_by(job))
 
 
 def in_order(number: int | None) -> str:

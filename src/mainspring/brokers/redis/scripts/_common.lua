@@ -5,7 +5,7 @@
 if redis.replicate_commands then redis.replicate_commands() end
 
 local JOBS, CLAIMS, READY, ALONE, DEFERRED, ENDED, BY_ID, WAITERS, WORKERS, QUESTIONS, ANSWERS, SITE, GUARD, UNIQUE,
-  LIMITS, HELD, HOLDS, PARKED, UNPARKED = unpack(KEYS)
+  LIMITS, HELD, HOLDS, PARKED, UNPARKED, ORDERS, TURNS = unpack(KEYS)
 local FIRST_ALONE = '2000000000000000'  -- the place of jobs that crashed before, from here on
 local SLICE = 4000  -- values that one call can take; Lua's stack ends at about 8000
 
@@ -101,11 +101,55 @@ local function parts_of(place)
   return string.match(place, '^([^%z]*)%z(.*)$')
 end
 
+-- Jobs with an order key. ORDERS tells of each its key and, behind a NUL, its place among the TURNS of that: "s" and a
+-- number once somebody has looked, until then "u" and the moment since which it is in line, or nothing.
+local any_orders = redis.call('EXISTS', ORDERS) == 1
+
+local function order_of(id)
+  return string.match(redis.call('HGET', ORDERS, id) or '', '^(.*)%z([^%z]*)$')
+end
+
+local function set_turn(id, key, before, after)
+  if before ~= '' then redis.call('ZREM', TURNS, key .. '\0' .. before .. id) end
+  if after ~= '' then redis.call('ZADD', TURNS, 0, key .. '\0' .. after .. id) end
+  redis.call('HSET', ORDERS, id, key .. '\0' .. after)
+end
+
+-- Take note of a new job with an order, or of none.
+local function begin_order(id, order)
+  if order == '' then return end
+  local key, turn = string.match(order, '^(.*)%z([^%z]*)$')
+  set_turn(id, key, '', turn)
+  any_orders = true
+end
+
+-- The id of the job whose turn it is, or ''.
+local function head_of(key)
+  local prefix = key .. '\0'
+  local member = redis.call('ZRANGEBYLEX', TURNS, '[' .. prefix, behind(prefix), 'LIMIT', 0, 1)[1] or ''
+  return string.match(string.sub(member, #prefix + 1), '^s' .. string.rep('%x', 16) .. '(.*)$') or ''
+end
+
+-- Give their turns to all that are in line for it.
+local function give_turns(key)
+  local prefix = key .. '\0'
+  local last = redis.call('ZREVRANGEBYLEX', TURNS, behind(prefix .. 's'), '[' .. prefix .. 's', 'LIMIT', 0, 1)[1] or ''
+  local number = tonumber(string.sub(last, #prefix + 2, #prefix + 17), 16) or 0
+  for _, member in ipairs(redis.call('ZRANGEBYLEX', TURNS, '[' .. prefix .. 'u', behind(prefix .. 'u'))) do
+    number = number + 1
+    local turn, id = string.sub(member, #prefix + 1, #prefix + 14), string.sub(member, #prefix + 15)
+    set_turn(id, key, turn, string.format('s%016x', number))
+  end
+end
+
 -- Put a job where its state belongs, and take it away from there; its record is another matter.
 local function enter(id, line, state, place)
   redis.call('ZADD', BY_ID, 0, state .. '\0' .. line .. id)
   if state == 'ready' then
     redis.call('ZADD', place < FIRST_ALONE and READY or ALONE, 0, line .. place .. id)
+    local key, turn = nil, ''
+    if any_orders then key, turn = order_of(id) end
+    if key and string.sub(turn, 1, 1) ~= 's' then set_turn(id, key, turn, 'u' .. string.sub(place, 4)) end
   elseif state == 'deferred' or state == 'waiting' then
     redis.call('ZADD', DEFERRED, place, line .. id)
   elseif state == 'parked' then
@@ -135,8 +179,22 @@ local function leave(id, line, state, place)
   end
 end
 
+-- Put a job back in line that is parked there by this member of the set; returns 1, or 0 if it is somebody's mistake. How
+-- it stands in line then was noted when it was parked.
+local function unpark_member(member, id, kind_and_place)
+  local line, rank, record = string.match(redis.call('HGET', UNPARKED, id) or '', '^([^%z]*%z[^%z]*%z)(%x+)%z(.*)$')
+  if not line then
+    redis.call('ZREM', PARKED, member)
+    return 0
+  end
+  leave(id, line, 'parked', '\0' .. kind_and_place)
+  redis.call('HSET', JOBS, id, record)
+  enter(id, line, 'ready', rank)
+  return 1
+end
+
 -- Put up to `number` jobs back in line that are parked under a limit until it has room, or with `kinds` 'rt' also those
--- that wait for their time; returns how many. How each stands in line then was noted when it was parked.
+-- that wait for their time; returns how many.
 local function unpark(name, number, kinds)
   local count = 0
   if number < 1 then return 0 end
@@ -145,30 +203,40 @@ local function unpark(name, number, kinds)
     local members = redis.call('ZRANGEBYLEX', PARKED, '[' .. prefix, behind(prefix), 'LIMIT', 0, number - count)
     for _, member in ipairs(members) do
       local id = string.sub(member, #prefix + 17)
-      local line, rank, record = string.match(redis.call('HGET', UNPARKED, id) or '', '^([^%z]*%z[^%z]*%z)(%x+)%z(.*)$')
-      if line then
-        leave(id, line, 'parked', '\0' .. string.sub(member, 1, #prefix + 16))
-        redis.call('HSET', JOBS, id, record)
-        enter(id, line, 'ready', rank)
-        count = count + 1
-      else
-        redis.call('ZREM', PARKED, member)  -- somebody's mistake
-      end
+      count = count + unpark_member(member, id, string.sub(member, 1, #prefix + 16))
     end
   end
   return count
 end
 
--- Give back what a job held of limits that runs no more, and let others ask for it; returns how many may.
-local function give_back(id)
-  local costs = redis.call('HGET', HOLDS, id)
-  if not costs then return 0 end
-  redis.call('HDEL', HOLDS, id)
-  local count = 0
-  for _, pair in ipairs(cjson.decode(costs)) do
-    redis.call('HINCRBY', HELD, pair[1], -pair[2])
-    count = count + unpark(pair[1], pair[2], 'r')
+-- Let the job ask whose turn it is, if it waits for that; returns how many.
+local function let_next(key)
+  local id = head_of(key)
+  local rank = string.match(redis.call('HGET', UNPARKED, id) or '', '^[^%z]*%z[^%z]*%z(%x+)%z')
+  local place = rank and key .. '\0r' .. rank
+  if not place or not redis.call('ZSCORE', PARKED, place .. id) then return 0 end
+  return unpark_member(place .. id, id, place)
+end
+
+-- Take its turn from a job, which keeps its key with `after`, or nothing of it where that is nil; let the next one ask.
+local function lose_turn(id, after)
+  local key, turn = nil, ''
+  if any_orders then key, turn = order_of(id) end
+  if not key then return 0 end
+  set_turn(id, key, turn, after or '')
+  if not after then redis.call('HDEL', ORDERS, id) end
+  return let_next(key)
+end
+
+-- Give back what a job held of limits that runs no more, and let others ask for what it leaves, a JSON list of pairs of
+-- a limit and how much, or ''; returns how many may.
+local function give_back(id, left)
+  local costs, count = redis.call('HGET', HOLDS, id), 0
+  if costs then
+    redis.call('HDEL', HOLDS, id)
+    for _, pair in ipairs(cjson.decode(costs)) do redis.call('HINCRBY', HELD, pair[1], -pair[2]) end
   end
+  for _, pair in ipairs(left ~= '' and cjson.decode(left) or {}) do count = count + unpark(pair[1], pair[2], 'r') end
   return count
 end
 
