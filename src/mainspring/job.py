@@ -63,6 +63,10 @@ MOVES: dict[State, frozenset[State]] = {
 } | {end: frozenset() for end in ENDS}
 
 
+# What only live jobs have.
+NOT_OF_ENDED: dict[str, Any] = dict.fromkeys(("rank", "due_at", "holds_key", "parked_under", "place", "blocks"))
+
+
 class IllegalMove(Exception):
     """A job was asked to make a move that its state does not allow."""
 
@@ -321,17 +325,7 @@ def crash(job: Job, error: dict[str, Any], at: int, max_crashes: int) -> Job:
 def cancel(job: Job, at: int) -> Job:
     """End a job that nobody runs."""
     error = error_entry("mainspring.exceptions.Cancelled", "Cancelled before it ran.", finished_at=at)
-    return _move(
-        job,
-        State.CANCELLED,
-        rank=None,
-        due_at=None,
-        holds_key=None,
-        parked_under=None,
-        place=None,
-        finished_at=at,
-        errors=_append(job.errors, error),
-    )
+    return _move(job, State.CANCELLED, finished_at=at, errors=_append(job.errors, error), **NOT_OF_ENDED)
 
 
 def supersede(job: Job, at: int) -> Job:
@@ -346,14 +340,7 @@ def supersede(job: Job, at: int) -> Job:
 
 def _superseded(job: Job, text: str, at: int) -> Job:
     error = error_entry("mainspring.exceptions.Superseded", text, finished_at=at)
-    return job._replace(
-        state=State.DISCARDED,
-        rank=None,
-        due_at=None,
-        holds_key=None,
-        finished_at=at,
-        errors=_append(job.errors, error),
-    )
+    return job._replace(state=State.DISCARDED, finished_at=at, errors=_append(job.errors, error), **NOT_OF_ENDED)
 
 
 # What an enqueue does that meets a job with the same unique key.
@@ -416,14 +403,11 @@ def _end(job: Job, state: State, started_at: int, at: int, **changes: Any) -> Jo
     return _move(
         job,
         state,
-        rank=None,
-        due_at=None,
-        holds_key=None,
-        parked_under=None,
         worker_ids=_append(job.worker_ids, job.worker_id),
         started_at=job.started_at or started_at,
         last_attempted_at=started_at,
         finished_at=at,
+        **NOT_OF_ENDED,
         **changes,
     )
 

@@ -21,7 +21,7 @@ from hypothesis.stateful import (
 )
 
 from mainspring import job as machine
-from mainspring.brokers.admission import Change, Demand, Level, Request
+from mainspring.brokers.admission import Change, Demand, Level, Request, costs_of
 from mainspring.brokers.base import Pulse, Question, Turn, WorkerInfo
 from mainspring.brokers.memory import MemoryBroker
 from mainspring.brokers.rates import parse_rate
@@ -73,7 +73,13 @@ keyed_jobs = st.fixed_dictionaries(
 
 limited_jobs = st.fixed_dictionaries(
     {
-        "limits": st.builds(lambda name, cost: json.dumps([[name, cost]]), st.sampled_from("xy"), st.integers(1, 2)),
+        "limits": st.none()
+        | st.dictionaries(st.sampled_from("xy"), st.integers(1, 2), min_size=1).map(
+            lambda costs: json.dumps(sorted(costs.items()))
+        ),
+        "order_key": st.sampled_from([None, "key:a", "key:b"]),
+        "blocks": st.sampled_from(["", "retrying", "deferred", "retrying deferred"]),
+        "priority": st.sampled_from([0, 0, 1]),
         "queue_name": st.sampled_from(QUEUES),
         "task_path": st.sampled_from(TASKS),
     }
@@ -83,7 +89,7 @@ changes = st.builds(Change, is_given=st.sampled_from([None, True, False]), concu
 
 def asking(job, rate):
     """Return the request of a claimed job."""
-    return Request(job, [Demand(name, cost, 2, rate) for name, cost in json.loads(job.limits)])
+    return Request(job, [Demand(name, cost, 2, rate) for name, cost in costs_of(job)])
 
 
 def pushed_unique(broker, new, on_conflict):
@@ -197,10 +203,13 @@ class Brokers(RuleBasedStateMachine):
         claimed = self.each(lambda broker: broker.claim(worker, queues, limit, skip_tasks, alone=alone))
         self.claims += zip(*claimed, strict=True)
 
-    @rule(several=st.lists(limited_jobs, min_size=1, max_size=4))
-    def push_limited(self, several):
-        """Push jobs that need something of a limit."""
-        new = [jobs.new(self.brokers[0], at=self.clock.tick(), **facts) for facts in several]
+    @rule(several=st.lists(limited_jobs, min_size=1, max_size=4), delay=seconds)
+    def push_limited(self, several, delay):
+        """Push jobs that need something of limits, or have an order."""
+        new = []
+        for facts in several:
+            at = self.clock.tick()
+            new.append(jobs.new(self.brokers[0], at=at, run_after=at + delay * SECOND if delay else None, **facts))
         self.each(lambda broker: broker.push(new))
         self.ids += [job.id for job in new]
 
@@ -209,7 +218,7 @@ class Brokers(RuleBasedStateMachine):
     def admit(self, which, rate):
         """Ask for what claims need of limits, of which some may be old."""
         self.clock.tick()
-        asked = {claim[0].id: claim for claim in chosen(self.claims, which) if claim[0].limits is not None}
+        asked = {claim[0].id: claim for claim in chosen(self.claims, which) if machine.asks_for_leave(claim[0])}
         per_broker = iter(zip(*asked.values(), strict=True)) if asked else repeat(())
         self.may_be_passed_over = True
         self.each(lambda broker: broker.admit([asking(job, rate) for job in next(per_broker)]))

@@ -1,6 +1,6 @@
 """The names of tables and columns; `mainspring.models` describes the same tables to Django."""
 
-from mainspring.job import Job
+from mainspring.job import NOT_OF_ENDED, Job
 
 JOB = "mainspring_job"
 FINISHED = "mainspring_finished"
@@ -19,8 +19,7 @@ TEXT_COLUMNS = {
     "id", "state", "queue_name", "task_path", "arguments", "worker_id", "errors", "worker_ids", "result", "facts",
     "unique_key", "holds_key", "limits", "parked_under", "order_key", "blocks",
 }  # fmt: skip
-NOT_FINISHED = ("rank", "due_at", "holds_key", "parked_under", "place", "blocks")
-FINISHED_COLUMNS = tuple(name for name in JOB_COLUMNS if name not in NOT_FINISHED)
+FINISHED_COLUMNS = tuple(name for name in JOB_COLUMNS if name not in NOT_OF_ENDED)
 WORKER_COLUMNS = ("id", "beat", "started_at", "beat_at", "facts")
 REACH_COLUMNS = ("worker_id", "queue_name", "low", "high")
 LIMIT_COLUMNS = ("name", "concurrency", "rate", "is_given", "seen", "paused_until", "promised")
