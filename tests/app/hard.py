@@ -353,3 +353,12 @@ def _append(path, line):
         os.write(file, f"{line}\n".encode())
     finally:
         os.close(file)
+
+
+@mainspring.task(key="line:{key}", ordered=True, max_crashes=20)
+def in_order(key, step, log):
+    """Note in a file when the run begins and ends; those of earlier steps have ended before."""
+    note = functools.partial(_append, log)
+    note(f"begin {key} {step}")
+    time.sleep(0.005)
+    note(f"end {key} {step}")

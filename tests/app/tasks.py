@@ -205,3 +205,17 @@ def enqueue_a_twin_and_fail(account_id, depth=0):
 @mainspring.task(limits=[mainspring.Limit("stripe:{account_id}", concurrency=1), mainspring.Limit("all", rate="2/m")])
 def charge(account_id):
     return account_id
+
+
+@mainspring.task(key="order:{order_id}", ordered=True)
+def ship(order_id, step=0):
+    return step
+
+
+@mainspring.task(
+    key=lambda order_id: order_id % 2, ordered=mainspring.Ordered(retries_block=False), max_attempts=2, backoff=[60.0]
+)
+def ship_or_fail(order_id):
+    if order_id < 0:
+        raise ValueError("boom")
+    return order_id

@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from mainspring.brokers.admission import Demand, Request
 from mainspring.brokers.base import WorkerInfo
 from mainspring.brokers.redis.broker import MOST_AT_ONCE, PUSHED_AT_ONCE
 from mainspring.brokers.redis.keys import Keys
@@ -23,6 +24,9 @@ def test_all_keys_share_a_tag_and_are_known_before(broker, redis):
     broker.adopt("here")
     broker.answer(broker.ask("w1", "stack", "x"), "text")
     broker.push_unique([jobs.new(broker, unique_key="finish:ab12")], OnConflict.EXISTING)
+    jobs.pushed(broker, 2, limits='[["x", 1]]', order_key="key:a", queue_name="limited")
+    claims = broker.claim("w1", ["limited"], 2)
+    broker.admit([Request(job, [Demand("x", 1, 1)]) for job in claims])
 
     found = {key.decode() for key in redis.keys("*")}
     keys = Keys.of("mainspring:default")

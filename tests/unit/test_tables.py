@@ -7,7 +7,7 @@ from django.core.management import call_command
 from mainspring.brokers.database import tables
 
 COLUMNS = {
-    tables.JOB: tables.JOB_COLUMNS,
+    tables.JOB: (*tables.JOB_COLUMNS, "turn"),  # which is the store's own business
     tables.FINISHED: tables.FINISHED_COLUMNS,
     tables.LIMIT: tables.LIMIT_COLUMNS,
     tables.HOLD: tables.HOLD_COLUMNS,
