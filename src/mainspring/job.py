@@ -25,6 +25,8 @@ UNTIL_START, UNTIL_FINISH = "start", "finish"
 # The waits in which a job with an order key can stand before those that come later.
 RETRYING, DEFERRED = "retrying", "deferred"
 BEHIND = "+"  # stands before the key that a job holds which waits for the one that runs under it
+# Before the names under which jobs are parked that wait for a rank of their own, beside those of other keys.
+FAIR = "fair:"
 LOOK_AGAIN = 4_000_000  # microseconds after which a job that waits is looked at, should nobody have told it to go on
 
 
@@ -53,12 +55,12 @@ LIVE = IDLE | {State.RUNNING}
 ENDS = frozenset(State) - LIVE
 # Every move that is legal; docs/explanation/state-machine.md draws this table.
 MOVES: dict[State, frozenset[State]] = {
-    State.DEFERRED: frozenset({State.READY, State.CANCELLED, State.DISCARDED}),
+    State.DEFERRED: frozenset({State.READY, State.PARKED, State.CANCELLED, State.DISCARDED}),
     State.READY: frozenset(
         {State.RUNNING, State.DEFERRED, State.PARKED, State.CANCELLED, State.DISCARDED, State.EXPIRED}
     ),
     State.PARKED: frozenset({State.READY, State.CANCELLED, State.DISCARDED, State.EXPIRED}),
-    State.WAITING: frozenset({State.READY, State.DEFERRED, State.CANCELLED, State.DISCARDED}),
+    State.WAITING: frozenset({State.READY, State.DEFERRED, State.PARKED, State.CANCELLED, State.DISCARDED}),
     State.RUNNING: frozenset({State.READY, State.DEFERRED, State.PARKED}) | ENDS,
 } | {end: frozenset() for end in ENDS}
 
@@ -86,6 +88,9 @@ class Job(NamedTuple):
 
     Of the jobs with the same `order_key` one runs after the other, each in the turn that it gets when workers first
     see it. `blocks` are the names of the waits in which it keeps its turn, or takes one: "retrying", "deferred".
+
+    One with a `fair_key` is parked until a worker gives it a rank beside jobs of other such keys. It says how many
+    microseconds of the line it takes, and under which name it waits: "1000:fair:0:mail:=acme".
     """
 
     id: str
@@ -115,6 +120,7 @@ class Job(NamedTuple):
     place: int | None = None
     order_key: str | None = None
     blocks: str | None = None
+    fair_key: str | None = None
     unique_key: str | None = None  # the last two: scripts of Redis find them at the end of a record
     holds_key: str | None = None
 
@@ -158,11 +164,12 @@ def new_job(
     limits: str | None = None,
     order_key: str | None = None,
     blocks: str | None = None,
+    fair_key: str | None = None,
     id: str = "",
 ) -> Job:
-    """Return a job that has just been enqueued: ready, or deferred when `run_after` is still to come."""
+    """Return a job that has just been enqueued: ready, deferred when `run_after` is still to come, or parked."""
     is_due = run_after is None or run_after <= at
-    return Job(
+    job = Job(
         id=id or new_id(),
         state=State.READY if is_due else State.DEFERRED,
         queue_name=queue_name,
@@ -179,7 +186,9 @@ def new_job(
         limits=limits,
         order_key=order_key,
         blocks=blocks,
+        fair_key=fair_key,
     )
+    return job if fair_key is None or not is_due else _awaiting_rank(job, at)
 
 
 def key_of(unique_key: str | None) -> str | None:
@@ -235,6 +244,8 @@ def is_repeat(job: Job, stored: Job) -> bool:
 def promote(job: Job) -> Job:
     """Make a deferred job ready; it lines up as if it had been enqueued when it fell due."""
     assert job.due_at is not None
+    if job.fair_key is not None:
+        return _awaiting_rank(_move(job, State.PARKED), job.due_at)
     rank = rank_of(job.priority, job.due_at, alone=job.crashes > 0)
     return _move(job, State.READY, rank=rank, due_at=None)
 
@@ -242,6 +253,8 @@ def promote(job: Job) -> Job:
 def go_on(job: Job, now: int) -> Job:
     """Let a job that waited behind another take its key; it lines up as if it had been enqueued now."""
     is_due = job.run_after is None or job.run_after <= now
+    if is_due and job.fair_key is not None:
+        return _awaiting_rank(_move(job, State.PARKED, holds_key=key_of(job.unique_key)), now)
     return _move(
         job,
         State.READY if is_due else State.DEFERRED,
@@ -249,6 +262,34 @@ def go_on(job: Job, now: int) -> Job:
         due_at=None if is_due else job.run_after,
         holds_key=key_of(job.unique_key),
     )
+
+
+def _awaiting_rank(job: Job, moment: int) -> Job:
+    """Have a job wait to be given a rank among those of other keys; its place says in which order those of its own."""
+    name = (job.fair_key or "").partition(":")[2]
+    place = rank_of(_sound(job.priority), max(moment, 0))
+    return job._replace(state=State.PARKED, parked_under=name, place=place, rank=None, due_at=None)
+
+
+def awaits_rank(job: Job) -> bool:
+    return job.state == State.PARKED and (job.parked_under or "").startswith(FAIR)
+
+
+def length_of(job: Job) -> int:
+    """Return how many microseconds of the line a job with a fair key takes."""
+    length = (job.fair_key or "").partition(":")[0]
+    return int(length) if length.isdecimal() else 0
+
+
+def give_rank(job: Job, moment: int) -> Job:
+    """Let a job line up at this moment."""
+    rank = rank_of(_sound(job.priority), moment, alone=job.crashes > 0)
+    return _move(job, State.READY, rank=rank, place=None, parked_under=None)
+
+
+def _sound(priority: int) -> int:
+    """Return a priority that makes a rank, also of a row that somebody else has written."""
+    return max(-PRIORITY_HIGHEST, min(priority, PRIORITY_HIGHEST))
 
 
 def claim(job: Job, worker_id: str, token: int, at: int) -> Job:
@@ -268,7 +309,7 @@ def fail(job: Job, error: dict[str, Any], started_at: int, at: int, state: State
 
 def retry(job: Job, error: dict[str, Any], started_at: int, at: int, due_at: int) -> Job:
     """Send a running job round again after an error; the attempt counts."""
-    is_due = due_at <= at
+    is_due = due_at <= at and job.fair_key is None  # who has one waits to be given a rank
     return _idle(
         job,
         State.READY if is_due else State.DEFERRED,
@@ -349,7 +390,12 @@ def _superseded(job: Job, text: str, at: int) -> Job:
 def stand_behind(job: Job) -> Job:
     """Have a new job wait until the one ends that runs under its key."""
     return job._replace(
-        state=State.WAITING, rank=None, due_at=job.enqueued_at + LOOK_AGAIN, holds_key=f"{BEHIND}{job.holds_key}"
+        state=State.WAITING,
+        rank=None,
+        place=None,
+        parked_under=None,
+        due_at=job.enqueued_at + LOOK_AGAIN,
+        holds_key=f"{BEHIND}{job.holds_key}",
     )
 
 
@@ -363,11 +409,11 @@ def leave_out(job: Job, standing: Job, at: int) -> Job:
 def put_off(job: Job, until: int) -> Job:
     """Have a new job run at this moment at the earliest."""
     at = max(until, job.run_after or 0)
-    return job._replace(state=State.DEFERRED, rank=None, run_after=at, due_at=at)
+    return job._replace(state=State.DEFERRED, rank=None, place=None, parked_under=None, run_after=at, due_at=at)
 
 
 def replace(stored: Job, new: Job) -> Job:
-    """Give a stored job that nobody runs what a new one with its key has; it keeps its id, errors and counters."""
+    """Give a stored job that nobody runs what a new one has; it keeps its id, errors, counters and turn."""
     wanted = stored._replace(
         queue_name=new.queue_name,
         priority=new.priority,
@@ -377,9 +423,12 @@ def replace(stored: Job, new: Job) -> Job:
         run_after=new.run_after,
         max_crashes=new.max_crashes,
         unique_key=new.unique_key,
+        limits=new.limits,
+        fair_key=new.fair_key,
     )
     if stored.state == State.WAITING:
         return wanted
+    wanted = wanted._replace(parked_under=new.parked_under, place=new.place)
     rank = None if new.rank is None else rank_of(new.priority, in_line_since(new.rank), alone=stored.crashes > 0)
     return wanted._replace(state=new.state, rank=rank, due_at=new.due_at)
 

@@ -38,6 +38,7 @@ class AnyJob(models.Model):
     unique_key = models.CharField(max_length=64, null=True)
     limits = models.TextField(null=True)
     order_key = models.CharField(max_length=200, null=True)
+    fair_key = models.CharField(max_length=220, null=True)
 
     class Meta:
         abstract = True

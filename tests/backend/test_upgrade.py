@@ -11,7 +11,7 @@ from tests.contract import jobs
 
 pytestmark = pytest.mark.skipif(settings.STORE == "redis", reason="Redis has no tables")
 
-LATER = ("unique_key", "holds_key", "limits", "parked_under", "place", "order_key", "blocks")
+LATER = ("unique_key", "holds_key", "limits", "parked_under", "place", "order_key", "blocks", "fair_key")
 AT_FIRST = [name for name in Job._fields if name not in LATER]
 
 

@@ -78,6 +78,7 @@ limited_jobs = st.fixed_dictionaries(
             lambda costs: json.dumps(sorted(costs.items()))
         ),
         "order_key": st.sampled_from([None, "key:a", "key:b"]),
+        "fair_key": st.sampled_from([None, "1000:fair:0:mail:=a", "250:fair:0:mail:=b", "1000:fair:0:mail:=c"]),
         "blocks": st.sampled_from(["", "retrying", "deferred", "retrying deferred"]),
         "priority": st.sampled_from([0, 0, 1]),
         "queue_name": st.sampled_from(QUEUES),

@@ -9,9 +9,10 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from mainspring import job as machine
-from mainspring.brokers import admission
+from mainspring.brokers import admission, fairness
 from mainspring.brokers.admission import Change, Level, Request
 from mainspring.brokers.base import QUESTIONS_KEPT, Broker, Count, Listener, Pulse, Question, WorkerInfo
+from mainspring.brokers.fairness import Line, line_of
 from mainspring.brokers.uniqueness import OnConflict, decide, key_behind
 from mainspring.clock import Clock
 from mainspring.exceptions import BrokerRefused
@@ -39,6 +40,8 @@ class MemoryBroker(Broker):
         self._asked: dict[str, Asked] = {}
         self._levels: dict[str, Level] = {}
         self._holds: dict[str, list[tuple[str, int]]] = {}
+        self._fair_after = ""  # the name of the fair key that was seen to last
+        self._shares: dict[str, int] = {}
         self._turns: dict[str, list[str]] = defaultdict(list)  # ids of the jobs with an order key, first come first
         self._changed = threading.Condition()
         self._listeners: set[MemoryListener] = set()
@@ -195,10 +198,36 @@ class MemoryBroker(Broker):
         with self._changed:
             due = [job for job in self._by_due_time() if (job.due_at or 0) <= now][:limit]
             self._store([self._promoted(job, now) for job in due])
-            left = self._by_due_time()
-        if due:
+            lined_up = self._line_up_fairly(limit, now)
+            next_due = self._next_due()
+        if due or lined_up:
             self.wake()
-        return left[0].due_at if left else None
+        return next_due
+
+    def _line_up_fairly(self, limit: int, now: int) -> list[Job]:
+        waiting: dict[str, list[Job]] = defaultdict(list)
+        for job in sorted(filter(machine.awaits_rank, self._jobs.values()), key=lambda job: (job.place or 0, job.id)):
+            waiting[job.parked_under or ""].append(job)
+        names = fairness.in_rotation(sorted(waiting), self._fair_after)
+        jobs = [job for name in names for job in waiting[name][: fairness.share_of(limit, len(names))]]
+        lined_up = fairness.lined_up(
+            jobs, {line: self._head_at(line, now) for line in map(line_of, jobs)}, self._shares
+        )
+        self._store(lined_up)
+        self._fair_after = names[-1] if names else ""
+        return lined_up
+
+    def _head_at(self, line: Line, now: int) -> int:
+        """Return where the first of a line stands, that what the line has come to, or now where there is none."""
+        ready = [job for job in self._in_states({State.READY}) if line_of(job) == line and job.crashes == 0]
+        moments = (machine.in_line_since(job.rank or 0) for job in ready)
+        return min((at for at in moments if at >= self._shares.get(line.name, 0)), default=now)
+
+    def _next_due(self) -> int | None:
+        """Return when the next job falls due; those that wait for a rank always are."""
+        if any(map(machine.awaits_rank, self._jobs.values())):
+            return 0
+        return next((job.due_at for job in self._by_due_time()), None)
 
     def _by_due_time(self) -> list[Job]:
         idle = self._in_states({State.DEFERRED, State.WAITING, State.PARKED})
@@ -291,11 +320,10 @@ class MemoryBroker(Broker):
                 known = self._workers.get(worker.id, worker)
                 started_at = known.started_at or at
                 self._workers[worker.id] = replace(worker, beat=known.beat + 1, beat_at=at, started_at=started_at)
-            due = [job.due_at for job in self._by_due_time()]
             ready = [job for job in self._in_states({State.READY}) if queues is None or job.queue_name in queues]
             return Pulse(
                 workers=list(self._workers.values()),
-                next_due=due[0] if due else None,
+                next_due=self._next_due(),
                 has_alone=any(job.crashes > 0 for job in ready),
                 site=self._site,
                 questions=self._questions({worker.id for worker in workers}),
@@ -365,6 +393,7 @@ class MemoryBroker(Broker):
             self._levels.clear()
             self._holds.clear()
             self._turns.clear()
+            self._shares.clear()
 
     def _in_states(self, states: Collection[str]) -> list[Job]:
         return [job for job in self._jobs.values() if job.state in states]

@@ -13,7 +13,7 @@ from django.db import connections, transaction
 from mainspring import job as machine
 from mainspring.brokers.admission import Change, Level, Request
 from mainspring.brokers.base import Broker, Count, Listener, Pulse, Question, Turn, WorkerInfo
-from mainspring.brokers.database import errors, keyed, limits, listings, questions, reaches, retention
+from mainspring.brokers.database import errors, keyed, limits, listings, questions, reaches, retention, shares
 from mainspring.brokers.database.cursor import Cursor
 from mainspring.brokers.database.mysql import MySQL
 from mainspring.brokers.database.postgresql import PostgreSQL
@@ -62,6 +62,7 @@ class DatabaseBroker(Broker):
             raise BrokerUnavailable(f"DATABASES[{using!r}]: Mainspring cannot keep jobs in {vendor}.")
         self._store = STORES[vendor]()
         self._cursor = Cursor()
+        self._fair_after = ""  # the name of the fair key that was seen to last
         self._store.note_in_line = self._note_in_line
         self._calls = Calls()
         self._time = StoreTime(self.clock, lambda: self._run(self._store.moment))
@@ -206,7 +207,7 @@ class DatabaseBroker(Broker):
         due_at = self._run(self._store.next_due)
         if due_at is None or due_at > now:
             return due_at
-        promoted = self._run(self._store.promote, now, limit)
+        promoted = self._run(self._store.promote, now, limit) + self._line_up_fairly(limit, now)
         if promoted:
             self._cursor.forget()
             self.wake()
@@ -214,6 +215,11 @@ class DatabaseBroker(Broker):
         if due_at is not None and not promoted:
             return max(due_at, now + LOCKED_FOR)
         return due_at
+
+    def _line_up_fairly(self, limit: int, now: int) -> int:
+        """Give ranks to jobs that wait for one; return how many."""
+        lined_up, self._fair_after = self._run(shares.line_up, self._store, self._fair_after, limit, now)
+        return len(lined_up)
 
     def cancel(self, ids: Collection[str]) -> list[Job]:
         return self._run(self._cancel, ids, self.now())

@@ -19,6 +19,7 @@ from mainspring.brokers.database.store import (
     END,
     FREED_KEY,
     KEY_LOCKED,
+    NEXT_DUE,
     QUEUES,
     Connection,
     Store,
@@ -189,7 +190,7 @@ def _beat(beating: str, queues: str, with_ready: bool, with_strangers: bool) -> 
         )
         SELECT
             (SELECT COALESCE(json_agg(json_build_array({WORKERS}) ORDER BY id), '[]')::text FROM known),
-            (SELECT min(due_at) FROM {JOB}),
+            {NEXT_DUE},
             {_is_there(ALONE, END)},
             (SELECT name FROM {INSTALLATION} WHERE id = 1),
             (

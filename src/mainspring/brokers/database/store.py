@@ -16,6 +16,7 @@ from mainspring import job as machine
 from mainspring.brokers.base import KEY_WAIT, Listener, Pulse, WorkerInfo
 from mainspring.brokers.database import keyed, limits, orders, reaches
 from mainspring.brokers.database.questions import unanswered
+from mainspring.brokers.database.shares import AWAIT_RANK
 from mainspring.brokers.database.tables import (
     FINISHED,
     FINISHED_COLUMNS,
@@ -52,7 +53,10 @@ QUEUES = (
 
 
 # Without a limit SQLite would also find a text, if somebody has written one there: it sorts behind all numbers.
-NEXT_DUE = f"(SELECT min(due_at) FROM {JOB} WHERE due_at < {END})"
+NEXT_DUE = (
+    f"(SELECT CASE WHEN EXISTS (SELECT 1 FROM {JOB} WHERE {AWAIT_RANK}) THEN 0"
+    f" ELSE (SELECT min(due_at) FROM {JOB} WHERE due_at < {END}) END)"
+)
 
 
 KEY_LOCKED = (
@@ -310,8 +314,10 @@ class Store:
             waiting = [job for job in due if job.state == State.WAITING]
             gone_on = keyed.look_again(cursor, self, waiting, now) if waiting else 0
             parked = [machine.unpark(job) for job in due if job.state == State.PARKED]
-            self.put_back(cursor, parked)
-            if ids := [job.id for job in due if job.state not in (State.WAITING, State.PARKED)]:
+            fair = [machine.promote(job) for job in due if job.state == State.DEFERRED and job.fair_key is not None]
+            self.put_back(cursor, parked + fair)
+            others = [job for job in due if job.state not in (State.WAITING, State.PARKED) and job.fair_key is None]
+            if ids := [job.id for job in others]:
                 # In this order, as MySQL sets one column after the other.
                 cursor.execute(
                     f"UPDATE {JOB} {self.by_id} SET state = 'ready', {self.names(['rank'])} ="
@@ -321,7 +327,7 @@ class Store:
                     f" WHERE id {self.is_in}",
                     [self.listed(ids)],
                 )
-            return len(ids) + len(parked) + gone_on
+            return len(ids) + len(parked) + len(fair) + gone_on
 
     # Looking.
 

@@ -17,7 +17,7 @@ JOB_COLUMNS = Job._fields
 # The others hold whole numbers.
 TEXT_COLUMNS = {
     "id", "state", "queue_name", "task_path", "arguments", "worker_id", "errors", "worker_ids", "result", "facts",
-    "unique_key", "holds_key", "limits", "parked_under", "order_key", "blocks",
+    "unique_key", "holds_key", "limits", "parked_under", "order_key", "blocks", "fair_key",
 }  # fmt: skip
 FINISHED_COLUMNS = tuple(name for name in JOB_COLUMNS if name not in NOT_OF_ENDED)
 WORKER_COLUMNS = ("id", "beat", "started_at", "beat_at", "facts")
@@ -48,5 +48,5 @@ MUTABLE_COLUMNS = (
 # What an enqueue changes of a job that it replaces, with its place.
 REPLACED_COLUMNS = (
     "queue_name", "priority", "task_path", "arguments", "enqueued_at", "run_after", "max_crashes", "unique_key",
-    "state", "rank", "due_at",
+    "limits", "fair_key", "state", "rank", "due_at", "parked_under", "place",
 )  # fmt: skip

@@ -13,7 +13,7 @@ from mainspring import job as machine
 from mainspring.brokers.admission import Change, Level, Request
 from mainspring.brokers.base import Broker, Count, Listener, Pulse, Question, Risk, WorkerInfo
 from mainspring.brokers.listening import Calls, is_soon
-from mainspring.brokers.redis import keyed, limits, questions, scripts, workers
+from mainspring.brokers.redis import keyed, limits, questions, scripts, shares, workers
 from mainspring.brokers.redis.client import Client
 from mainspring.brokers.redis.keys import Keys, end_channel, wake_channel
 from mainspring.brokers.redis.listeners import RedisListener, wait_for_end
@@ -62,6 +62,7 @@ class RedisBroker(Broker):
         self._client = Client(alias, url, self._keys)
         self._time = StoreTime(self.clock, lambda: _moment(self._client.run(scripts.TIME)))
         self._calls = Calls(CALL_EVERY)
+        self._fair_after = ""  # the name of the fair key that was seen to last
 
     def now(self) -> int:
         return self._time.now()
@@ -204,16 +205,24 @@ class RedisBroker(Broker):
 
     def promote(self, limit: int) -> int | None:
         now = self.clock.moment()
-        lines, ids, found, first_due = self._client.run(scripts.DUE, now, min(limit, MOST))
-        if not ids:
-            return _number(first_due)
+        lines, ids, found, next_due = self._client.run(scripts.DUE, now, min(limit, MOST))
         due = [
             (record, _waiting_for_time(decode(id, record, line=line)))
             for line, id, record in zip(lines, ids, found, strict=True)
         ]
         self._move((record, job, _promoted(job)) for record, job in due if job.state != State.WAITING)
         self._look_again([(record, job) for record, job in due if job.state == State.WAITING], now)
-        return _number(self._client.run(scripts.DUE, now, 0)[-1])
+        lined_up = self._line_up_fairly(limit, now) if due or next_due == b"0" else 0
+        if due or lined_up:
+            next_due = self._client.run(scripts.DUE, now, 0)[-1]
+        return _number(next_due)
+
+    def _line_up_fairly(self, limit: int, now: int) -> int:
+        """Give ranks to jobs that wait for one; return how many."""
+        found = shares.line_up(self._client, self._keys, self._fair_after, limit, now)
+        shares.keep(self._client, self._keys, found.kept)
+        self._fair_after = found.last
+        return len(self._move(found.moves))
 
     def _look_again(self, waiting: Sequence[tuple[bytes, Job]], now: int) -> None:
         """Let jobs go on that wait for others which are gone, and look at the rest later."""

@@ -17,7 +17,7 @@ _encode = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
 # Of the fields behind the id; those with a default may be missing in records of other programs.
 _TEXTS = {"state", "queue_name", "task_path", "arguments", "worker_id", "errors", "worker_ids"}
 _NUMBERS = {"priority", "enqueued_at", "attempts", "crashes", "interruptions"}
-_OPTIONAL_TEXTS = ("result", "unique_key", "holds_key", "limits", "parked_under", "order_key", "blocks")
+_OPTIONAL_TEXTS = ("result", "unique_key", "holds_key", "limits", "parked_under", "order_key", "blocks", "fair_key")
 _FIELDS = Job._fields[1:]
 _sound_types: set[tuple[type, ...]] = set()
 

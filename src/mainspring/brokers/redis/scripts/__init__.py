@@ -40,10 +40,12 @@ def _load(name: str) -> Script:
     ADMIT,
     CHANGE,
     HOLDING,
+    FAIR,
+    HEADS,
 ) = map(
     _load,
     (
         *("push", "claim", "settle", "move", "read", "due", "search", "counts", "prune", "delete", "beat"),
-        *("time", "call", "check", "guard", "keyed", "levels", "admit", "change", "holding"),
+        *("time", "call", "check", "guard", "keyed", "levels", "admit", "change", "holding", "fair", "heads"),
     ),
 )

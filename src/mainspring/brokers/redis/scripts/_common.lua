@@ -7,6 +7,7 @@ if redis.replicate_commands then redis.replicate_commands() end
 local JOBS, CLAIMS, READY, ALONE, DEFERRED, ENDED, BY_ID, WAITERS, WORKERS, QUESTIONS, ANSWERS, SITE, GUARD, UNIQUE,
   LIMITS, HELD, HOLDS, PARKED, UNPARKED, ORDERS, TURNS = unpack(KEYS)
 local FIRST_ALONE = '2000000000000000'  -- the place of jobs that crashed before, from here on
+local FAIR = 'fair:'  -- how names begin under which jobs wait for a rank
 local SLICE = 4000  -- values that one call can take; Lua's stack ends at about 8000
 
 local function bulk(command, key, values)
@@ -177,6 +178,12 @@ local function leave(id, line, state, place)
   elseif IS_END[state] then
     redis.call('ZREM', ENDED, state .. '\0' .. line .. place .. id)
   end
+end
+
+-- When the next job falls due, or false; those that wait for a rank always are.
+local function next_due()
+  if #redis.call('ZRANGEBYLEX', PARKED, '[' .. FAIR, behind(FAIR), 'LIMIT', 0, 1) > 0 then return '0' end
+  return redis.call('ZRANGE', DEFERRED, 0, 0, 'WITHSCORES')[2] or false
 end
 
 -- Put a job back in line that is parked there by this member of the set; returns 1, or 0 if it is somebody's mistake. How
