@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         TimeLimitExceeded,
         UnknownTask,
     )
+    from mainspring.flow.fair import Fair
     from mainspring.flow.limits import Limit
     from mainspring.flow.order import Ordered
     from mainspring.flow.unique import Unique
@@ -52,6 +53,7 @@ _HOMES = {
     "NotUnique": "exceptions",
     "KeyLocked": "exceptions",
     "Unique": "flow.unique",
+    "Fair": "flow.fair",
     "Limit": "flow.limits",
     "Ordered": "flow.order",
     "TimeLimitExceeded": "exceptions",
@@ -61,6 +63,7 @@ __all__ = [
     "Backoff",
     "BrokerUnavailable",
     "CurrentJob",
+    "Fair",
     "InvalidArguments",
     "JobFailed",
     "KeyLocked",

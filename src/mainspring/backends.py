@@ -310,7 +310,7 @@ def _check_run_after(run_after: object) -> None:
 
 def _flow_of(task: AnyTask, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a job of this call has that keeps it from getting in the way of others."""
-    if not isinstance(task, Task) or not (task.unique or task.limits or task.ordered):
+    if not isinstance(task, Task) or not (task.unique or task.limits or task.ordered or task.fair_by):
         return {}
     path, call = task.module_path, bound(task.func, task.takes_context, args, kwargs)
     return {
@@ -318,6 +318,7 @@ def _flow_of(task: AnyTask, args: Sequence[Any], kwargs: Mapping[str, Any]) -> d
         "limits": named(task.limits, path, call),
         "order_key": order_key(task.key, path, call) if task.ordered and task.key else None,
         "blocks": task.ordered.blocks if task.ordered else None,
+        "fair_key": task.fair_by.key(path, task.queue_name, int(task.priority), call) if task.fair_by else None,
     }
 
 

@@ -26,6 +26,7 @@ from mainspring.compat import (
 )
 from mainspring.conf import check_value, did_you_mean, options_for, read_as
 from mainspring.exceptions import InvalidOptions, UnknownTask
+from mainspring.flow.fair import By, Fair, parse_fair
 from mainspring.flow.limits import Limit, parse_limits
 from mainspring.flow.order import Key, Ordered, names_in, parse_key, parse_ordered
 from mainspring.flow.unique import Unique, parse_unique
@@ -51,6 +52,7 @@ class Task(GenericTask[P, R], Generic[P, R]):
     keeps a second job out while there is one: a Unique, or True for Unique(). `limits` are Limits that its jobs share
     with all others that have limits of the same names. With `ordered` jobs that have the same `key` run one after the
     other: True, or an Ordered. The key is a text with names of arguments in braces, or a function of the arguments.
+    `fair_by` has jobs take turns by an argument of this name, a function of the arguments, or a Fair with weights.
     """
 
     # Again, because before Django 6.1 a Task has no defaults.
@@ -71,6 +73,7 @@ class Task(GenericTask[P, R], Generic[P, R]):
     limits: tuple[Limit, ...] = ()
     key: Key | None = None
     ordered: Ordered | None = None
+    fair_by: Fair | None = None
 
     def __post_init__(self) -> None:
         backend = self.get_backend()
@@ -155,6 +158,7 @@ def task(
     limits: Limit | Iterable[Limit] = ...,
     key: Key | None = ...,
     ordered: Ordered | bool | None = ...,
+    fair_by: Fair | By | None = ...,
 ) -> Decorator: ...
 @overload
 def task(
@@ -174,6 +178,7 @@ def task(
     limits: Limit | Iterable[Limit] = ...,
     key: Key | None = ...,
     ordered: Ordered | bool | None = ...,
+    fair_by: Fair | By | None = ...,
 ) -> ContextDecorator: ...
 def task(function: Callable[..., Any] | None = None, **options: Any) -> Any:
     """
@@ -319,7 +324,9 @@ def _misfits(task: Task) -> Iterator[str]:
         yield "key and ordered go together: give both, such as key='order:{order_id}', ordered=True, or neither."
     known = list(for_callers(task.func, task.takes_context).parameters)
     by = task.unique.by if task.unique is not None and isinstance(task.unique.by, tuple) else ()
-    for place, names in (("unique: by", by), ("key", names_in(task.key) if isinstance(task.key, str) else ())):
+    fair_by = (task.fair_by.by,) if task.fair_by is not None and isinstance(task.fair_by.by, str) else ()
+    key = names_in(task.key) if isinstance(task.key, str) else ()
+    for place, names in (("unique: by", by), ("key", key), ("fair_by", fair_by)):
         for name in names:
             if name not in known:
                 yield f"{place}: the function has no argument {name!r}{did_you_mean(name, known)}"
@@ -341,4 +348,5 @@ _READ: dict[str, Callable[[Any], Any]] = {
     "limits": parse_limits,
     "key": parse_key,
     "ordered": parse_ordered,
+    "fair_by": parse_fair,
 }

@@ -219,3 +219,8 @@ def ship_or_fail(order_id):
     if order_id < 0:
         raise ValueError("boom")
     return order_id
+
+
+@mainspring.task(fair_by="tenant")
+def report(tenant, page):
+    return page
