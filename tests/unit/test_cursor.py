@@ -109,11 +109,24 @@ def test_knows_what_this_process_put_back(cursor):
     assert spans(cursor) == [Span("default")]
 
 
-def test_other_tasks_to_skip(cursor):
+def test_fewer_tasks_to_skip(cursor):
     """What was passed over for one set of tasks may be taken for another."""
+    cursor.spans(["default"], ["app.gone"], SLOW)
     cursor.learn(["default"], [("default", 0)], [], 1, NOW, cursor.generation)
+    assert cursor.spans(["default"], ["app.gone"], SLOW)[0] != [Span("default")]
 
-    assert cursor.spans(["default"], ["app.gone"], SLOW)[0] == [Span("default")]
+    assert cursor.spans(["default"], ["app.slow"], SLOW)[0] == [Span("default")]
+
+
+def test_more_tasks_to_skip(cursor):
+    """A look that skips what a full pool has begins where the others are, and leaves them there."""
+    cursor.learn(["default"], [("default", 0)], [job(20)], 1, NOW, cursor.generation)
+    before = spans(cursor)
+    past, generation = cursor.spans(["default"], ["app.slow"], SLOW)
+    assert past == before
+    cursor.learn(["default"], [("default", 0)], [job(10)], 1, NOW, generation)
+
+    assert spans(cursor) == before
 
 
 def test_a_look_with_other_tasks_to_skip_teaches_nothing(cursor):

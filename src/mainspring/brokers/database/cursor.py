@@ -16,6 +16,7 @@ from mainspring.job import Job, rank_of
 # as such a look takes, a few milliseconds where nothing is in the way, and after LONGEST seconds at the latest.
 PAUSE = 10
 LONGEST = 5.0
+NOTHING_TO_LEARN = -1  # no generation of a cursor
 # A job becomes visible with its transaction, and by clocks that differ: later than its place in the line says.
 MARGIN = SECOND
 
@@ -38,10 +39,14 @@ class Cursor:
         """Return where to look, and the generation that says so; `now` are seconds that only grow."""
         skipped = frozenset(skip_tasks)
         with self._changing:
-            if now >= self._whole_at or skipped != self._skipped:
+            knows_nothing = not any(self._starts.values()) and skipped != self._skipped
+            if now >= self._whole_at or not skipped >= self._skipped or knows_nothing:
                 self._skipped = skipped
                 self._forget()
-            return [span for queue in queues for span in self._spans_of(queue)], self.generation
+            spans = [span for queue in queues for span in self._spans_of(queue)]
+            # Who skips more tasks finds even less at the heads. What that look shows says nothing to the others, which
+            # go on where they were: workers skip the tasks of a full pool for one look, every now and then.
+            return spans, self.generation if skipped == self._skipped else NOTHING_TO_LEARN
 
     def looked(self, began: float, ended: float) -> None:
         """Take note that it took from `began` to `ended` to look at everything."""
