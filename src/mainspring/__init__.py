@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         NotUnique,
         ResultTimeout,
         Retry,
+        RetryAfter,
         TimeLimitExceeded,
         UnknownTask,
     )
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from mainspring.flow.limits import Limit
     from mainspring.flow.order import Ordered
     from mainspring.flow.unique import Unique
+    from mainspring.limit_handles import LimitHandle, limit
     from mainspring.results import Result
     from mainspring.retries import Backoff
     from mainspring.tasks import Task, task
@@ -43,6 +45,7 @@ _HOMES = {
     "CurrentJob": "current",
     "current_job": "current",
     "Retry": "exceptions",
+    "RetryAfter": "exceptions",
     "MainspringError": "exceptions",
     "InvalidArguments": "exceptions",
     "BrokerUnavailable": "exceptions",
@@ -55,6 +58,8 @@ _HOMES = {
     "Unique": "flow.unique",
     "Fair": "flow.fair",
     "Limit": "flow.limits",
+    "LimitHandle": "limit_handles",
+    "limit": "limit_handles",
     "Ordered": "flow.order",
     "TimeLimitExceeded": "exceptions",
     "UnknownTask": "exceptions",
@@ -68,6 +73,7 @@ __all__ = [
     "JobFailed",
     "KeyLocked",
     "Limit",
+    "LimitHandle",
     "MainspringError",
     "NotInJob",
     "NotSentYet",
@@ -76,6 +82,7 @@ __all__ = [
     "Result",
     "ResultTimeout",
     "Retry",
+    "RetryAfter",
     "Task",
     "TimeLimitExceeded",
     "Unique",
@@ -83,6 +90,7 @@ __all__ = [
     "__version__",
     "current_job",
     "enqueue_many",
+    "limit",
     "task",
 ]
 

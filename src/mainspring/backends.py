@@ -36,7 +36,7 @@ from mainspring.compat import (
 )
 from mainspring.conf import Options, did_you_mean, options_for, prefix_for
 from mainspring.exceptions import InvalidArguments
-from mainspring.flow.limits import named
+from mainspring.flow.limits import Limit, named, of_queue
 from mainspring.flow.order import order_key
 from mainspring.job import Job
 from mainspring.kinds import LONGEST_QUEUE_NAME
@@ -160,7 +160,7 @@ class MainspringBackend(BaseTaskBackend):
             at=at,
             run_after=_run_after(task.run_after, at),
             max_crashes=getattr(task, "max_crashes", None),
-            **_flow_of(task, args, kwargs),
+            **_flow_of(task, args, kwargs, of_queue(task.queue_name, self.mainspring_options.queue_settings)),
         )
 
     def _enqueued(self, task: AnyTask, job: Job) -> Result:
@@ -308,18 +308,24 @@ def _check_run_after(run_after: object) -> None:
         )
 
 
-def _flow_of(task: AnyTask, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+def _flow_of(
+    task: AnyTask, args: Sequence[Any], kwargs: Mapping[str, Any], of_its_queue: tuple[Limit, ...]
+) -> dict[str, Any]:
     """Return what a job of this call has that keeps it from getting in the way of others."""
-    if not isinstance(task, Task) or not (task.unique or task.limits or task.ordered or task.fair_by):
+    own = task if isinstance(task, Task) else None
+    limits = (*(own.all_limits if own else ()), *of_its_queue)
+    if not limits and not (own and (own.unique or own.ordered or own.fair_by)):
         return {}
-    path, call = task.module_path, bound(task.func, task.takes_context, args, kwargs)
-    return {
-        "unique_key": task.unique.key(path, call) if task.unique else None,
-        "limits": named(task.limits, path, call),
-        "order_key": order_key(task.key, path, call) if task.ordered and task.key else None,
-        "blocks": task.ordered.blocks if task.ordered else None,
-        "fair_key": task.fair_by.key(path, task.queue_name, int(task.priority), call) if task.fair_by else None,
-    }
+    path = task.module_path
+    call = bound(task.func, task.takes_context, args, kwargs)
+    flow: dict[str, Any] = {"limits": named(limits, path, call)}
+    if own and own.unique:
+        flow["unique_key"] = own.unique.key(path, call)
+    if own and own.ordered and own.key:
+        flow |= {"order_key": order_key(own.key, path, call), "blocks": own.ordered.blocks}
+    if own and own.fair_by:
+        flow["fair_key"] = own.fair_by.key(path, task.queue_name, int(task.priority), call)
+    return flow
 
 
 def _run_after(value: datetime | timedelta | None, at: int) -> int | None:

@@ -97,3 +97,17 @@ class Retry(MainspringError):
     def __init__(self, delay: object = None, reason: str = "") -> None:
         super().__init__(reason or "The task asked to be run again.")
         self.delay = delay
+
+
+class RetryAfter(MainspringError):
+    """
+    Raise this inside a task when somebody else has said to come back later: it runs again then, and no attempt counts.
+
+    `delay` is seconds, a timedelta, a text such as "30s", or what an HTTP header Retry-After says: a number or a date.
+    Until then nothing starts under the limit of the name `limit`; without one, under any limit that the job has.
+    """
+
+    def __init__(self, delay: object, limit: str | None = None) -> None:
+        super().__init__(f"The task asked to be run again after {delay}.")
+        self.delay = delay
+        self.limit = limit

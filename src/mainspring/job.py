@@ -27,6 +27,7 @@ RETRYING, DEFERRED = "retrying", "deferred"
 BEHIND = "+"  # stands before the key that a job holds which waits for the one that runs under it
 # Before the names under which jobs are parked that wait for a rank of their own, beside those of other keys.
 FAIR = "fair:"
+ORDER = "key:"  # before order keys, under which jobs are parked that wait for their turn
 LOOK_AGAIN = 4_000_000  # microseconds after which a job that waits is looked at, should nobody have told it to go on
 
 
@@ -335,6 +336,11 @@ def unpark(job: Job) -> Job:
     What it waited for stays with it until then, for there it goes before those who come later.
     """
     return _move(job, State.READY, rank=job.place, place=None, due_at=None)
+
+
+def postpone(job: Job, due_at: int) -> Job:
+    """Put a job that has begun back until this moment, as if it had not; nothing is counted."""
+    return release(job)._replace(state=State.DEFERRED, rank=None, due_at=due_at)
 
 
 def release(job: Job) -> Job:

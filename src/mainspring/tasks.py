@@ -27,7 +27,7 @@ from mainspring.compat import (
 from mainspring.conf import check_value, did_you_mean, options_for, read_as
 from mainspring.exceptions import InvalidOptions, UnknownTask
 from mainspring.flow.fair import By, Fair, parse_fair
-from mainspring.flow.limits import Limit, parse_limits
+from mainspring.flow.limits import Limit, of_task, parse_limits
 from mainspring.flow.order import Key, Ordered, names_in, parse_key, parse_ordered
 from mainspring.flow.unique import Unique, parse_unique
 from mainspring.retries import parse_exceptions
@@ -50,9 +50,10 @@ class Task(GenericTask[P, R], Generic[P, R]):
     death of its worker a job is given up; 0 means that it is never run twice. `timeout` is how long a run may last,
     0 meaning without limit, and `grace` how long after that until a run that takes no notice is given up. `unique`
     keeps a second job out while there is one: a Unique, or True for Unique(). `limits` are Limits that its jobs share
-    with all others that have limits of the same names. With `ordered` jobs that have the same `key` run one after the
-    other: True, or an Ordered. The key is a text with names of arguments in braces, or a function of the arguments.
-    `fair_by` has jobs take turns by an argument of this name, a function of the arguments, or a Fair with weights.
+    with all others that have limits of the same names; `rate` and `concurrency` are one for this task alone. With
+    `ordered` jobs that have the same `key` run one after the other: True, or an Ordered. The key is a text with names
+    of arguments in braces, or a function of the arguments. `fair_by` has jobs take turns by an argument of this name,
+    a function of the arguments, or a Fair with weights.
     """
 
     # Again, because before Django 6.1 a Task has no defaults.
@@ -74,6 +75,8 @@ class Task(GenericTask[P, R], Generic[P, R]):
     key: Key | None = None
     ordered: Ordered | None = None
     fair_by: Fair | None = None
+    rate: str | None = None
+    concurrency: int | None = None
 
     def __post_init__(self) -> None:
         backend = self.get_backend()
@@ -86,6 +89,11 @@ class Task(GenericTask[P, R], Generic[P, R]):
     @property
     def is_async(self) -> bool:
         return iscoroutinefunction(self.func)
+
+    @property
+    def all_limits(self) -> tuple[Limit, ...]:
+        """Its limits, and that which it has for itself alone."""
+        return (*self.limits, *of_task(self.module_path, self.rate, self.concurrency))
 
     if TYPE_CHECKING:
 
@@ -159,6 +167,8 @@ def task(
     key: Key | None = ...,
     ordered: Ordered | bool | None = ...,
     fair_by: Fair | By | None = ...,
+    rate: str | None = ...,
+    concurrency: int | None = ...,
 ) -> Decorator: ...
 @overload
 def task(
@@ -179,6 +189,8 @@ def task(
     key: Key | None = ...,
     ordered: Ordered | bool | None = ...,
     fair_by: Fair | By | None = ...,
+    rate: str | None = ...,
+    concurrency: int | None = ...,
 ) -> ContextDecorator: ...
 def task(function: Callable[..., Any] | None = None, **options: Any) -> Any:
     """
@@ -349,4 +361,6 @@ _READ: dict[str, Callable[[Any], Any]] = {
     "key": parse_key,
     "ordered": parse_ordered,
     "fair_by": parse_fair,
+    "rate": _or_none(partial(read_as, kinds.RATE)),
+    "concurrency": _or_none(partial(read_as, kinds.CONCURRENCY)),
 }

@@ -221,6 +221,28 @@ def ship_or_fail(order_id):
     return order_id
 
 
+@mainspring.task(limits=mainspring.Limit("api", concurrency=5), max_attempts=1)
+def call_api(delay, limit=None):
+    """Be told to come back later the first time."""
+    if delay and not asked:
+        asked.append(delay)
+        raise mainspring.RetryAfter(delay, limit)
+    return delay
+
+
+asked = []
+
+
+@mainspring.task(rate="1/m", concurrency=3)
+def rarely(number):
+    return number
+
+
+@mainspring.task
+def pause_the_api():
+    mainspring.current_job().limit("api").pause("1m")
+
+
 @mainspring.task(fair_by="tenant")
 def report(tenant, page):
     return page

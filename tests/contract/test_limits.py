@@ -85,6 +85,74 @@ def test_a_job_that_waits_for_room_costs_no_attempt(broker):
     assert parked.last_attempted_at is None
 
 
+@pytest.mark.parametrize("demand", [{"concurrency": 2}, {"rate": parse_rate("2/10s")}])
+def test_what_costs_more_than_there_ever_is_runs_when_nothing_else_does(broker, demand):
+    """It neither waits for ever nor takes others down with it."""
+    (small,), (large,) = limited(broker), limited(broker, cost=5)
+    (after,) = limited(broker)
+    assert jobs.ids(admitted(broker, **demand)) >= {small.id}
+    claimed = [broker.get(job.id) for job in (small, after) if broker.get(job.id).state == "running"]
+    ended(broker, claimed)
+    for _ in range(3):
+        broker.clock.travel(30)
+        broker.promote(10)
+        ended(broker, admitted(broker, **demand))
+    assert jobs.states(broker, [small, large, after]) == ["succeeded"] * 3
+
+
+def test_a_pause_is_never_shortened_by_another(broker):
+    limited(broker)
+    now = broker.clock.moment()
+    for seconds in (30, 10):
+        broker.change_limit("a", Change(paused_until=now + seconds * SECOND))
+    assert broker.level("a").paused_until == now + 30 * SECOND
+    assert admitted(broker) == []
+    broker.change_limit("a", Change(paused_until=0))
+    assert len(admitted(broker)) == 1
+
+
+def test_limits_are_listed_by_their_names(broker):
+    for name in ("b", "a", "c:1"):
+        limited(broker, name=name)
+    admitted(broker, concurrency=3)
+    jobs.pushed(broker, 2, order_key="key:x")
+    broker.admit([Request(job, []) for job in broker.claim("w1", None, 5)])
+    assert {name: level.held for name, level in broker.limits().items()} == {"a": 1, "b": 1, "c:1": 1}
+    assert list(broker.limits(after="a", number=1)) == ["b"]
+
+
+def test_how_many_are_parked(broker):
+    limited(broker, 5)
+    admitted(broker, concurrency=2)
+    assert (broker.parked("a"), broker.parked("b")) == (3, 0)
+
+
+def test_limits_that_nobody_uses_are_forgotten(broker):
+    """But for those that are held, waited for, paused, changed, or have seen something that still counts."""
+    for name in ("idle", "held", "seen", "awaited"):
+        limited(broker, 2 if name == "awaited" else 1, name=name)
+    claims = broker.claim("w1", None, 10)
+    rates = {"seen": {"rate": parse_rate("1/h")}, "awaited": {"concurrency": 1}, "idle": {"rate": parse_rate("1/s")}}
+    wanted = [
+        Request(job, [Demand(name, 1, **rates.get(name, {"concurrency": 5}))])
+        for job in claims
+        for name, _ in json.loads(job.limits)
+    ]
+    admitted_ids = broker.admit(wanted)
+    over = [job for job in claims if job.id in admitted_ids and ("idle" in job.limits or "seen" in job.limits)]
+    ended(broker, over)
+    broker.change_limit("given", Change(is_given=True, concurrency=1))
+    broker.change_limit("paused", Change(paused_until=broker.clock.moment() + 3600 * SECOND))
+    (first, second) = jobs.pushed(broker, 2, order_key="key:x", blocks="retrying")
+    broker.admit([Request(job, []) for job in broker.claim("w2", None, 5)])
+    broker.clock.travel(60)
+
+    assert broker.forget_limits() == 1
+    assert set(broker.limits()) == {"held", "seen", "awaited", "given", "paused"}
+    ended(broker, [broker.get(first.id)])
+    assert broker.get(second.id).state == "ready"
+
+
 def test_what_costs_more_takes_more_room(broker):
     (large,) = limited(broker, cost=3)
     (small,) = limited(broker)

@@ -38,7 +38,7 @@ def test_what_cannot_be_applied_is_an_error_that_names_the_task(fair):
 
 @pytest.mark.parametrize("weight", [0, -1, 1e9, True, "2", None, float("nan")])
 def test_what_is_no_weight(weight):
-    with pytest.raises(ValueError, match="a weight is a number from 0.001 to 1000, not"):
+    with pytest.raises(ValueError, match=r"a weight is a number from 0\.001 to 1000, not"):
         Fair("tenant", weight)
 
 

@@ -1,10 +1,12 @@
 """Rates: what may start when."""
 
+from random import Random
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mainspring.brokers.rates import EMPTY, Rate, parse_rate, take
+from mainspring.brokers.rates import EMPTY, Rate, carried, parse_rate, take
 from mainspring.clock import SECOND
 
 
@@ -22,9 +24,17 @@ def test_what_is_no_rate(value):
         parse_rate(value)
 
 
-def test_more_than_there_ever_is():
-    with pytest.raises(ValueError, match="6 at once can never be had at 5/1s"):
-        take(parse_rate("5/s"), EMPTY, 6, 0)
+@pytest.mark.parametrize("is_sliding", [True, False])
+def test_more_than_there_ever_is_waits_for_all_of_it_and_is_paid_for_afterwards(is_sliding):
+    rate = parse_rate("5/10s", is_sliding=is_sliding)
+    one = take(rate, EMPTY, 1, 100 * SECOND)
+    large = take(rate, one.state, 10, 100 * SECOND)
+    assert 101 * SECOND < large.wait_until <= 111 * SECOND
+
+    large = take(rate, one.state, 10, large.wait_until)
+    assert large.wait_until is None
+    after = take(rate, large.state, 1, 112 * SECOND)
+    assert after.wait_until >= 114 * SECOND
 
 
 attempts = st.lists(st.tuples(st.integers(0, 2 * SECOND), st.integers(1, 3)), min_size=1, max_size=60)
@@ -74,9 +84,11 @@ def test_who_comes_when_told_gets_it(rate, cost):
         state = taken.state
 
 
-@given(st.lists(st.integers(0, 90_000), min_size=600, max_size=600))
-def test_who_is_always_a_little_late_gets_the_rate(lateness):
-    """One each second, each up to 90 ms late: within two percent of the rate after a minute and more."""
+@given(st.integers(0, 10**6))
+def test_who_is_always_a_little_late_gets_the_rate(seed):
+    """One each second, each up to 90 ms late: within two percent of the rate after ten minutes."""
+    random = Random(seed)
+    lateness = [random.randint(0, 90_000) for _ in range(600)]
     rate, state, due = parse_rate("1/s"), EMPTY, 1_767_225_600 * SECOND
     begin = due
     for late in lateness:
@@ -85,3 +97,21 @@ def test_who_is_always_a_little_late_gets_the_rate(lateness):
         state = taken.state
         due = take(rate, state, 1, due + late).wait_until or due
     assert (due - begin) / SECOND <= len(lateness) * 1.02
+
+
+@pytest.mark.parametrize("was_sliding", [True, False])
+@pytest.mark.parametrize("is_sliding", [True, False])
+def test_what_was_taken_counts_for_another_rate(was_sliding, is_sliding):
+    """Also back again: two releases that declare different rates give no more than one of them would."""
+    now = 1_767_225_600 * SECOND
+    old, new = parse_rate("4/m", is_sliding=was_sliding), parse_rate("8/s", is_sliding=is_sliding)
+    state = EMPTY
+    for _ in range(4):
+        state = take(old, state, 1, now).state
+    state = carried(old, new, state, now)
+    left = 0
+    while take(new, state, 1, now).wait_until is None:
+        state, left = take(new, state, 1, now).state, left + 1
+
+    assert left == 4
+    assert take(old, carried(new, old, state, now), 1, now).wait_until is not None

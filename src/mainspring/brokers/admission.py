@@ -6,8 +6,8 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import NamedTuple
 
-from mainspring.brokers.rates import EMPTY, Rate, State, take
-from mainspring.job import Job, decode_list
+from mainspring.brokers.rates import EMPTY, Rate, State, carried, is_spent, take
+from mainspring.job import FAIR, ORDER, Job, decode_list
 
 
 class Demand(NamedTuple):
@@ -52,7 +52,7 @@ class Change:
     What somebody changes of a limit at run time.
 
     With `is_given` both numbers, None being without limit; with `is_given` False back to what is declared; and the
-    moment until which it is paused. None leaves it as it is.
+    moment until which it is paused at least, which 0 ends at once. None leaves it as it is.
     """
 
     is_given: bool | None = None
@@ -60,12 +60,19 @@ class Change:
     rate: Rate | None = None
     paused_until: int | None = None
 
-    def applied_to(self, level: Level) -> Level:
+    def applied_to(self, level: Level, now: int) -> Level:
         if self.paused_until is not None:
-            level = replace(level, paused_until=self.paused_until)
+            level = replace(level, paused_until=self.paused_until and max(self.paused_until, level.paused_until))
         if self.is_given is None:
             return level
-        return replace(level, is_given=self.is_given, concurrency=self.concurrency, rate=self.rate)
+        # What the code declares is known once the next job asks.
+        rate = self.rate if self.is_given else level.rate
+        seen = carried(level.rate, rate, level.seen, now)
+        return replace(level, is_given=self.is_given, concurrency=self.concurrency, rate=rate, seen=seen, promised=0)
+
+
+# Jobs wait under names that begin like this for other reasons than a limit: for their turn, or for a rank.
+NO_LIMITS = (ORDER, FAIR)
 
 
 class Refusal(NamedTuple):
@@ -99,7 +106,7 @@ def admit(
     `heads` the ids of the jobs whose turn it is in each order. One that is refused waits for its turn first, and then
     under the limit that lets it wait longest, so that it does not come back for nothing.
     """
-    done = Admission(levels={name: _declared(level, name, requests) for name, level in levels.items()})
+    done = Admission(levels={name: _declared(level, name, requests, now) for name, level in levels.items()})
     for name in levels.keys() - awaited:
         done.levels[name] = replace(done.levels[name], promised=0)  # who was promised something has gone
     for request in sorted(requests, key=lambda request: request.job.rank or 0):
@@ -131,10 +138,10 @@ def next_in(level: Level, parked: Iterable[Job], name: str, now: int) -> list[Jo
     if level.paused_until > now:
         return []
     room = math.inf if level.concurrency is None else level.concurrency - level.held
-    found = []
+    found: list[Job] = []
     for job in parked:
         room -= dict(costs_of(job)).get(name, 1)
-        if room < 0:
+        if room < 0 and (found or not _runs_alone(level)):
             break
         found.append(job)
     return found
@@ -151,7 +158,7 @@ def left_by(job: Job) -> list[tuple[str, int]]:
     return [(name, cost) for name, cost in costs_of(job) if name != job.parked_under]
 
 
-def _declared(level: Level, name: str, requests: Sequence[Request]) -> Level:
+def _declared(level: Level, name: str, requests: Sequence[Request], now: int) -> Level:
     """Return the level of a limit as the code of these jobs declares it, unless somebody has given it another."""
     if level.is_given:
         return level
@@ -159,14 +166,17 @@ def _declared(level: Level, name: str, requests: Sequence[Request]) -> Level:
         demand for request in requests for demand in request.demands if demand.name == name and demand.is_known
     )
     demand = next(declared, None)
-    return level if demand is None else replace(level, concurrency=demand.concurrency, rate=demand.rate)
+    if demand is None:
+        return level
+    seen = carried(level.rate, demand.rate, level.seen, now)
+    return replace(level, concurrency=demand.concurrency, rate=demand.rate, seen=seen)
 
 
 def _refused_until(level: Level, demand: Demand, job: Job, now: int) -> int | None:
     """Return None if the limit has room for a job, else until when it must wait; 0 is until another gives back."""
     if level.paused_until > now:
         return level.paused_until
-    if level.concurrency is not None and level.held + demand.cost > level.concurrency:
+    if level.concurrency is not None and level.held + demand.cost > level.concurrency and not _runs_alone(level):
         return 0
     if level.rate is None:
         return None
@@ -177,6 +187,17 @@ def _refused_until(level: Level, demand: Demand, job: Job, now: int) -> int | No
     if wait_until is None or _was_promised(job, demand):
         return wait_until
     return max(wait_until, behind_others) if level.promised > now else wait_until
+
+
+def _runs_alone(level: Level) -> bool:
+    """May a job that wants more than there ever is have all of it?"""
+    return level.held == 0 and level.concurrency != 0
+
+
+def is_idle(level: Level, now: int) -> bool:
+    """Is a limit that nobody holds or waits for as good as one that nobody has ever asked for?"""
+    is_paused = max(level.paused_until, level.promised) > now
+    return not level.is_given and not level.held and not is_paused and is_spent(level.seen, level.rate, now)
 
 
 def _taken(level: Level, demand: Demand, job: Job, now: int) -> Level:

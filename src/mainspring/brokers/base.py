@@ -227,6 +227,23 @@ class Broker(ABC):
         """Give a limit other numbers in place of those that are declared, or take these back, or pause it."""
 
     @abstractmethod
+    def limits(self, after: str = "", number: int = 100) -> dict[str, Level]:
+        """Return where up to `number` limits stand, in the order of their names, from behind `after` on."""
+
+    @abstractmethod
+    def parked(self, name: str) -> int:
+        """Return how many jobs are parked under a limit."""
+
+    @abstractmethod
+    def forget_limits(self) -> int:
+        """
+        Delete what is kept of limits that are as good as new, and return how many.
+
+        That is, nobody holds them or waits for them, nobody has changed them, they are not paused, and nothing that
+        their rate has seen still counts.
+        """
+
+    @abstractmethod
     def holding(self, name: str) -> list[str]:
         """Return the ids of the jobs that hold something of a limit."""
 

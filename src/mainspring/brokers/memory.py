@@ -147,9 +147,29 @@ class MemoryBroker(Broker):
 
     def change_limit(self, name: str, change: Change) -> None:
         with self._changed:
-            self._levels[name] = change.applied_to(self._levels.get(name, Level()))
+            self._levels[name] = change.applied_to(self._levels.get(name, Level()), self.clock.moment())
             self._unpark(name, also_for_time=True)
         self.wake()
+
+    def limits(self, after: str = "", number: int = 100) -> dict[str, Level]:
+        names = sorted(name for name in self._levels if name > after)
+        return {name: self._levels[name] for name in names[:number]}
+
+    def parked(self, name: str) -> int:
+        with self._changed:
+            return sum(job.parked_under == name for job in self._in_states({State.PARKED}))
+
+    def forget_limits(self) -> int:
+        now = self.clock.moment()
+        with self._changed:
+            idle = [
+                name
+                for name, level in self._levels.items()
+                if admission.is_idle(level, now) and not self.holding(name) and not self.parked(name)
+            ]
+            for name in idle:
+                del self._levels[name]
+        return len(idle)
 
     def holding(self, name: str) -> list[str]:
         with self._changed:

@@ -1,6 +1,7 @@
 """Rates: how much may start in a stretch of time, and the arithmetic of the two ways to count it."""
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -62,11 +63,11 @@ def take(rate: Rate, state: State, cost: int, now: int, since: int | None = None
     """
     Take `cost` at the moment `now`, if there is so much.
 
+    More than there ever is at once is had when nothing of it has been taken, and paid for afterwards.
+
     `since` is the moment from which on it could be had, for one who was told to wait until then. What comes later by
     less than the time of one is counted from there, or who always comes a little late would never get the rate.
     """
-    if cost > (rate.count if rate.is_sliding else rate.burst):
-        raise ValueError(f"{cost} at once can never be had at {rate}")
     if rate.is_sliding:
         return _take_from_window(rate, state, cost, now)
     return _take_from_bucket(rate, state, cost, now, since)
@@ -77,20 +78,49 @@ def _take_from_bucket(rate: Rate, state: State, cost: int, now: int, since: int 
     full_at = state[0][0] if state else 0
     from_ = now if since is None else max(since, now - rate.time_of(1))
     after = max(full_at, min(from_, now)) + rate.time_of(cost)
-    earliest = after - rate.time_of(rate.burst)
+    earliest = after - rate.time_of(max(rate.burst, cost))
     return Taken(((after, 0),)) if earliest <= now else Taken(state, earliest)
 
 
 def _take_from_window(rate: Rate, state: State, cost: int, now: int) -> Taken:
     width = -(-rate.period // SLICES)
     kept = [(number, used) for number, used in state if (number + 1) * width + rate.period > now]
+    wanted = min(cost, rate.count)
     room = rate.count - sum(used for _, used in kept)
-    if room >= cost:
+    if room >= wanted:
         number = now // width
         used = sum(used for other, used in kept if other == number)
         return Taken((*((other, used) for other, used in kept if other != number), (number, used + cost)))
     for number, used in sorted(kept):
         room += used
-        if room >= cost:
+        if room >= wanted:
             return Taken(tuple(kept), (number + 1) * width + rate.period)
     raise AssertionError("unreachable")
+
+
+def carried(old: Rate | None, new: Rate | None, state: State, now: int) -> State:
+    """Return what has been seen of one rate as another sees it: what was taken of the one is taken of the other."""
+    if old is None or new is None or old == new:
+        return state
+    if not old.is_sliding:
+        # What is still to be paid for, as a number, which takes the new rate another time.
+        used = -(-max(state[0][0] - now, 0) // old.time_of(1)) if state else 0
+        slices = [(now, used)]
+    else:
+        width = -(-old.period // SLICES)
+        slices = [(number * width, used) for number, used in state]
+    if not new.is_sliding:
+        return ((now + new.time_of(sum(used for _, used in slices)), 0),)
+    width = -(-new.period // SLICES)
+    taken: Counter[int] = Counter()
+    for moment, used in slices:
+        taken[moment // width] += used
+    return tuple(taken.items())
+
+
+def is_spent(state: State, rate: Rate | None, now: int) -> bool:
+    """Does nothing that has been seen matter any more?"""
+    if rate is not None and rate.is_sliding:
+        width = -(-rate.period // SLICES)
+        return all((number + 1) * width + rate.period <= now for number, _ in state)
+    return all(full_at <= now for full_at, _ in state)

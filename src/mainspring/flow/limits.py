@@ -2,18 +2,20 @@
 
 import json
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import KW_ONLY, dataclass
+from hashlib import blake2b
 from inspect import BoundArguments
 from typing import Any
 
-from mainspring.brokers.admission import Demand
+from mainspring.brokers.admission import NO_LIMITS, Demand
 from mainspring.brokers.rates import Rate, parse_rate
 from mainspring.exceptions import InvalidArguments
 
 logger = logging.getLogger("mainspring")
 
 LONGEST_NAME = 200  # characters, the width of its column
+OF_A_QUEUE, OF_A_TASK = "queue:", "task:"
 MOST = 1_000_000_000
 
 
@@ -43,6 +45,7 @@ class Limit:
             raise ValueError(
                 f"the name of a limit is a text of 1 to {LONGEST_NAME} characters, not {self.name!r:.100}"
             )
+        _refuse_reserved(self.name)
         if self.concurrency is None and self.rate is None:
             raise ValueError(f"limit {self.name!r} needs concurrency=, rate= or both")
         if not callable(self.concurrency) and self.concurrency is not None:
@@ -57,13 +60,14 @@ class Limit:
     def demand(self, call: BoundArguments) -> Demand:
         """Return what a job with these arguments wants of this limit; raise InvalidArguments where they do not fit."""
         try:
-            name = (self.key or self.name).format_map(call.arguments)
+            name = _shortened((self.key or self.name).format_map(call.arguments))
+            _refuse_reserved(name)
             cost = self.cost(*call.args, **call.kwargs) if callable(self.cost) else self.cost
             concurrency = self.concurrency
             if callable(concurrency):
                 concurrency = concurrency(*call.args, **call.kwargs)
             rate = self.rate(*call.args, **call.kwargs) if callable(self.rate) else self.rate
-            return Demand(name[:LONGEST_NAME], whole("cost", cost), concurrency, self._rate_of(rate))
+            return Demand(name, whole("cost", cost), concurrency, self._rate_of(rate))
         except (LookupError, AttributeError, TypeError, ValueError) as error:
             raise InvalidArguments(
                 f"limit {self.name!r} cannot be applied: {type(error).__name__}: {error}"
@@ -89,7 +93,11 @@ def demands(limits: Iterable[Limit], stored: Iterable[tuple[str, int]], call: Bo
     Of a limit that the code does not declare any more, or whose functions raise, the numbers are those of before.
     """
     declared = {} if call is None else {demand.name: demand for limit in limits if (demand := _demand(limit, call))}
-    return [declared.get(name, Demand(name, is_known=False))._replace(cost=cost) for name, cost in stored]
+    return [
+        declared.get(name, Demand(name, is_known=False))._replace(cost=cost)
+        for name, cost in stored
+        if name in declared or not name.startswith(OF_A_QUEUE)  # the option has gone, and with it the limit
+    ]
 
 
 def _demand(limit: Limit, call: BoundArguments) -> Demand | None:
@@ -100,11 +108,38 @@ def _demand(limit: Limit, call: BoundArguments) -> Demand | None:
         return None
 
 
+def _refuse_reserved(name: str) -> None:
+    if name.startswith(NO_LIMITS):
+        raise ValueError(f"the name of a limit cannot begin with {' or '.join(map(repr, NO_LIMITS))}: {name!r:.100}")
+
+
+def _shortened(name: str) -> str:
+    """Return a name that fits its column; two long ones stay different."""
+    if len(name) <= LONGEST_NAME:
+        return name
+    return f"{name[:150]}…{blake2b(name.encode(), digest_size=16).hexdigest()}"
+
+
 def whole(name: str, value: Any) -> int:
     """Return a whole number from 1 on; raise ValueError for anything else."""
     if isinstance(value, bool) or not isinstance(value, int) or not 0 < value <= MOST:
         raise ValueError(f"{name} must be a whole number from 1 to {MOST:,}, not {value!r:.100}")
     return value
+
+
+def of_queue(name: str, settings: Mapping[str, Mapping[str, Any]]) -> tuple[Limit, ...]:
+    """Return the limit that the option `queues` declares for a queue, if it does."""
+    own = settings.get(name)
+    if own is None or not own.keys() & {"rate", "concurrency"}:
+        return ()
+    return (Limit(f"{OF_A_QUEUE}{name}", concurrency=own.get("concurrency"), rate=own.get("rate")),)
+
+
+def of_task(path: str, rate: str | None, concurrency: int | None) -> tuple[Limit, ...]:
+    """Return the limit that a task declares for itself alone, if it does."""
+    if rate is None and concurrency is None:
+        return ()
+    return (Limit(_shortened(f"{OF_A_TASK}{path}"), concurrency=concurrency, rate=rate),)
 
 
 def parse_limits(value: Any) -> tuple[Limit, ...]:

@@ -9,10 +9,9 @@ from string import Formatter
 from typing import Any, cast
 
 from mainspring.exceptions import InvalidArguments
-from mainspring.job import DEFERRED, RETRYING
+from mainspring.job import DEFERRED, ORDER, RETRYING
 
 LONGEST_KEY = 200  # characters, the width of its column
-PREFIX = "key:"  # no limit should be named like that
 Key = str | Callable[..., Any]
 
 
@@ -77,6 +76,6 @@ def order_key(key: Key, task_path: str, call: BoundArguments) -> str:
         raise InvalidArguments(
             f"{task_path}: key={key!r:.200} cannot be applied: {type(error).__name__}: {error}"
         ) from error
-    if len(PREFIX) + len(text) <= LONGEST_KEY:
-        return f"{PREFIX}{text}"
-    return f"{PREFIX}{text[:100]}…{blake2b(text.encode(), digest_size=16).hexdigest()}"
+    if len(ORDER) + len(text) <= LONGEST_KEY:
+        return f"{ORDER}{text}"
+    return f"{ORDER}{text[:100]}…{blake2b(text.encode(), digest_size=16).hexdigest()}"

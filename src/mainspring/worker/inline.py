@@ -31,6 +31,7 @@ class Inline:
 
     def __init__(self, broker: Broker, options: Options, sender: type, queues: Collection[str] | None = None) -> None:
         self._broker = broker
+        self._options = options
         self._queues = queues
         self._execution = Execution(broker, options, sender)
         self._tasks = KnownTasks(broker.clock, tuple(options.task_modules))
@@ -44,7 +45,7 @@ class Inline:
             if task is None:
                 self._broker.settle([machine.release(job)])
                 continue
-            if not admitted(self._broker, self._tasks, claimed):
+            if not admitted(self._broker, self._options, self._tasks, claimed):
                 continue
             run = async_to_sync(self._execution.arun) if task.is_async else self._execution.run
             with _savepoints():

@@ -328,7 +328,7 @@ class Worker:
 
     def _hand_over(self, jobs: Sequence[Job], since: float) -> None:
         try:
-            jobs = admitted(self.broker, self._tasks, jobs)
+            jobs = admitted(self.broker, self._options, self._tasks, jobs)
         except BrokerUnavailable:
             for job in jobs:
                 self._give_back(job)  # whatever came of it

@@ -193,6 +193,20 @@ class DatabaseBroker(Broker):
         self._run(limits.change, self._store, name, change, self.clock.moment())
         self._cursor.forget()
 
+    def limits(self, after: str = "", number: int = 100) -> dict[str, Level]:
+        return self._run(limits.listed, self._store, after, number)
+
+    def parked(self, name: str) -> int:
+        return self._run(limits.parked, self._store, name)
+
+    def forget_limits(self) -> int:
+        forgotten, after = 0, ""
+        while True:
+            number, after = self._run(limits.forget, self._store, after, self.clock.moment())
+            forgotten += number
+            if not after:
+                return forgotten
+
     def holding(self, name: str) -> list[str]:
         return self._run(limits.holding, name)
 

@@ -18,6 +18,12 @@ if TYPE_CHECKING:
 
 HOLDS = ", ".join(HOLD_COLUMNS)
 FOR_TIME = "due_at IS NOT NULL"
+ARE_LIMITS = " AND ".join(f"NOT (name >= '{prefix}' AND name < '{prefix[:-1]};')" for prefix in admission.NO_LIMITS)
+UNUSED = (
+    f"NOT EXISTS (SELECT 1 FROM {HOLD} WHERE limit_name = this.name)"
+    f" AND NOT EXISTS (SELECT 1 FROM {JOB} WHERE parked_under = this.name)"
+    f" AND NOT EXISTS (SELECT 1 FROM {JOB} WHERE order_key = this.name)"
+)
 AT_ONCE = 256  # jobs that are put back in line when a limit has room; each end looks again
 
 # Whoever locks jobs and limits locks the limits first, by name, as limits and keys of an order are found in what jobs
@@ -75,9 +81,42 @@ def change(connection: "Connection", store: "Store", name: str, change: Change, 
     with store.transaction(connection), connection.cursor() as cursor:
         _lock(cursor, store, {name})
         levels = _levels(cursor, store, {name})
-        changed = {name: change.applied_to(levels[name])}
+        changed = {name: change.applied_to(levels[name], now)}
         _write(cursor, store, changed)
         _unpark(cursor, store, changed, now, "")
+
+
+def listed(connection: "Connection", store: "Store", after: str, number: int) -> dict[str, Level]:
+    with connection.cursor() as cursor:
+        names = _names(cursor, after, number, ARE_LIMITS)
+        levels = _levels(cursor, store, names) if names else {}
+    return {name: levels[name] for name in names if name in levels}
+
+
+def parked(connection: "Connection", store: "Store", name: str) -> int:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"SELECT count(*) FROM {JOB} {store.by_parking} WHERE parked_under = %s AND state = 'parked'", [name]
+        )
+        return int(cursor.fetchone()[0])
+
+
+def forget(connection: "Connection", store: "Store", after: str, now: int) -> tuple[int, str]:
+    """Delete those of the next limits behind `after` that are as good as new; return how many, and the last name."""
+    with store.transaction(connection), connection.cursor() as cursor:
+        names = _names(cursor, after, AT_ONCE, UNUSED, store.skip_locked)
+        levels = _levels(cursor, store, names) if names else {}
+        idle = [name for name, level in levels.items() if admission.is_idle(level, now)]
+        if idle:
+            cursor.execute(f"DELETE FROM {LIMIT} WHERE name {store.is_in}", [store.listed(idle)])
+        return sum(not name.startswith(admission.NO_LIMITS) for name in idle), names[-1] if names else ""
+
+
+def _names(cursor: Any, after: str, number: int, which: str, lock: str = "") -> list[str]:
+    cursor.execute(
+        f"SELECT name FROM {LIMIT} AS this WHERE name > %s AND {which} ORDER BY name LIMIT %s {lock}", [after, number]
+    )
+    return [name for (name,) in cursor.fetchall()]
 
 
 def holding(connection: "Connection", name: str) -> list[str]:

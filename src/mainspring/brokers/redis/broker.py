@@ -183,6 +183,15 @@ class RedisBroker(Broker):
     def change_limit(self, name: str, change: Change) -> None:
         limits.change(self._client, name, change, self._wake_channel, self.clock.moment())
 
+    def limits(self, after: str = "", number: int = 100) -> dict[str, Level]:
+        return limits.listed(self._client, self._keys, after, number)
+
+    def parked(self, name: str) -> int:
+        return limits.parked(self._client, self._keys, name)
+
+    def forget_limits(self) -> int:
+        return limits.forget(self._client, self._keys, self.clock.moment())
+
     def holding(self, name: str) -> list[str]:
         return limits.holding(self._client, name)
 

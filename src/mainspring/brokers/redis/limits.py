@@ -11,6 +11,7 @@ from mainspring.brokers.admission import Admission, Change, Level, Request
 from mainspring.brokers.rates import Rate
 from mainspring.brokers.redis import scripts
 from mainspring.brokers.redis.client import Client
+from mainspring.brokers.redis.keys import Keys
 from mainspring.exceptions import BrokerUnavailable
 from mainspring.job import Job
 
@@ -55,12 +56,32 @@ def change(client: Client, name: str, change: Change, channel: str, now: int) ->
     """Change a limit, and let those ask again who may have room now."""
     for _ in range(TRIES):
         kept, levels, *_ = _levels(client, [name])
-        changed = change.applied_to(levels[name])
+        changed = change.applied_to(levels[name], now)
         room = MOST_AT_ONCE if changed.concurrency is None else max(changed.concurrency - changed.held, 0)
         number = 0 if changed.paused_until > now else room
         if client.run(scripts.CHANGE, channel, name, kept[name][0], _text(changed), number):
             return
     raise BrokerUnavailable(f"The limit {name} changes again and again.")
+
+
+def listed(client: Client, keys: Keys, after: str, number: int) -> dict[str, Level]:
+    names = sorted(name.decode() for name in client.command("HKEYS", keys.limits))
+    names = [name for name in names if name > after and not name.startswith(admission.NO_LIMITS)][:number]
+    return _levels(client, names).levels
+
+
+def parked(client: Client, keys: Keys, name: str) -> int:
+    return int(client.command("ZLEXCOUNT", keys.parked, f"[{name}\0", b"(" + name.encode() + b"\0\xff"))
+
+
+def forget(client: Client, keys: Keys, now: int) -> int:
+    """Forget the limits that are as good as new; return how many."""
+    forgotten, cursor = 0, None
+    while cursor != 0:
+        cursor, page = client.command("HSCAN", keys.limits, cursor or 0, "COUNT", MOST_AT_ONCE)
+        idle = [word for name, text in page.items() if admission.is_idle(_level(text), now) for word in (name, text)]
+        forgotten += client.run(scripts.FORGET, *idle) if idle else 0
+    return forgotten
 
 
 def holding(client: Client, name: str) -> list[str]:
@@ -90,7 +111,7 @@ def _text(level: Level) -> str:
     return json.dumps([level.concurrency, rate, level.is_given, level.seen, level.paused_until, level.promised])
 
 
-def _level(text: str) -> Level:
+def _level(text: str | bytes) -> Level:
     if not text:
         return Level()
     concurrency, rate, is_given, seen, paused_until, promised = json.loads(text)
