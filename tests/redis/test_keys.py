@@ -5,6 +5,7 @@ import re
 import pytest
 
 from mainspring.brokers.base import WorkerInfo
+from mainspring.brokers.leases import Lease
 from mainspring.brokers.redis.broker import MOST_AT_ONCE, PUSHED_AT_ONCE
 from mainspring.brokers.redis.keys import Keys
 from mainspring.brokers.uniqueness import OnConflict
@@ -23,6 +24,7 @@ def test_all_keys_share_a_tag_and_are_known_before(broker, redis):
     broker.adopt("here")
     broker.answer(broker.ask("w1", "stack", "x"), "text")
     broker.push_unique([jobs.new(broker, unique_key="finish:ab12")], OnConflict.EXISTING)
+    broker.take_lease("import:7", 1)
 
     found = {key.decode() for key in redis.keys("*")}
     keys = Keys.of("mainspring:default")
@@ -54,6 +56,15 @@ def test_a_deleted_job_leaves_nothing(broker, redis):
 
     assert broker.get(cancelled.id) is broker.get(later.id) is None
     assert redis.keys("*") == []
+
+
+def test_a_lock_that_is_given_back_leaves_a_number(broker, redis):
+    """The last token, for a day at least."""
+    broker.drop_lease(Lease("import:7", broker.take_lease("import:7", 1)))
+    keys = Keys.of("mainspring:default")
+
+    assert redis.keys("*") == [keys.fences.encode()]
+    assert redis.zcard(keys.fences) == 1
 
 
 def test_a_refused_push_of_many_leaves_a_guard_for_long(broker, redis):

@@ -12,6 +12,7 @@ from mainspring import job as machine
 from mainspring.brokers import admission
 from mainspring.brokers.admission import Change, Level, Request
 from mainspring.brokers.base import QUESTIONS_KEPT, Broker, Count, Listener, Pulse, Question, WorkerInfo
+from mainspring.brokers.leases import Lease, Leases
 from mainspring.brokers.uniqueness import OnConflict, decide, key_behind
 from mainspring.clock import Clock
 from mainspring.exceptions import BrokerRefused
@@ -39,6 +40,7 @@ class MemoryBroker(Broker):
         self._asked: dict[str, Asked] = {}
         self._levels: dict[str, Level] = {}
         self._holds: dict[str, list[tuple[str, int]]] = {}
+        self._leases = Leases()
         self._changed = threading.Condition()
         self._listeners: set[MemoryListener] = set()
 
@@ -158,6 +160,18 @@ class MemoryBroker(Broker):
         ]
         ordered = sorted(parked, key=lambda job: (job.place or 0, job.id))
         self._store(map(machine.unpark, admission.next_in(self._levels[name], ordered, name, self.clock.moment())))
+
+    def take_lease(self, name: str, slots: int) -> int | None:
+        with self._changed:
+            return self._leases.take(name, slots, self.clock.moment())
+
+    def renew_leases(self, held: Collection[Lease]) -> set[Lease]:
+        with self._changed:
+            return self._leases.renew(held, self.clock.moment())
+
+    def drop_lease(self, lease: Lease) -> bool:
+        with self._changed:
+            return self._leases.drop(lease)
 
     def held_by(self, worker_ids: Collection[str], limit: int) -> list[Job]:
         with self._changed:

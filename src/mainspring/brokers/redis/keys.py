@@ -29,6 +29,8 @@ class Keys(NamedTuple):
     holds: str
     parked: str
     unparked: str
+    leases: str
+    fences: str
 
     @classmethod
     def of(cls, prefix: str) -> "Keys":

@@ -40,10 +40,13 @@ def _load(name: str) -> Script:
     ADMIT,
     CHANGE,
     HOLDING,
+    TAKE_LEASE,
+    RENEW_LEASES,
 ) = map(
     _load,
     (
         *("push", "claim", "settle", "move", "read", "due", "search", "counts", "prune", "delete", "beat"),
         *("time", "call", "check", "guard", "keyed", "levels", "admit", "change", "holding"),
+        *("take_lease", "renew_leases"),
     ),
 )
