@@ -15,6 +15,7 @@ if TYPE_CHECKING:
         InvalidArguments,
         JobFailed,
         KeyLocked,
+        LockNotAcquired,
         MainspringError,
         NotInJob,
         NotSentYet,
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
         UnknownTask,
     )
     from mainspring.flow.limits import Limit
+    from mainspring.flow.locks import lock, semaphore
     from mainspring.flow.unique import Unique
     from mainspring.results import Result
     from mainspring.retries import Backoff
@@ -50,8 +52,11 @@ _HOMES = {
     "NotSentYet": "exceptions",
     "NotUnique": "exceptions",
     "KeyLocked": "exceptions",
+    "LockNotAcquired": "exceptions",
     "Unique": "flow.unique",
     "Limit": "flow.limits",
+    "lock": "flow.locks",
+    "semaphore": "flow.locks",
     "TimeLimitExceeded": "exceptions",
     "UnknownTask": "exceptions",
 }
@@ -63,6 +68,7 @@ __all__ = [
     "JobFailed",
     "KeyLocked",
     "Limit",
+    "LockNotAcquired",
     "MainspringError",
     "NotInJob",
     "NotSentYet",
@@ -77,6 +83,8 @@ __all__ = [
     "__version__",
     "current_job",
     "enqueue_many",
+    "lock",
+    "semaphore",
     "task",
 ]
 

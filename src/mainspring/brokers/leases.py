@@ -55,6 +55,11 @@ class Leases:
     def drop(self, lease: Lease) -> bool:
         return self._ends.get(lease.name, {}).pop(lease.token, None) is not None
 
+    def clear(self) -> None:
+        """Let everything be free; tokens still grow."""
+        for ends in self._ends.values():
+            ends.clear()
+
     def _forget_old(self, now: int) -> None:
         for name in [name for name, token in self._last.items() if token < now - KEPT]:
             if all(end <= now for end in self._ends[name].values()):

@@ -347,7 +347,7 @@ class MemoryBroker(Broker):
         """Memory is always there."""
 
     def clear(self) -> None:
-        """Forget every job and worker, whose they are and what was asked."""
+        """Forget every job, worker and lease, whose they are and what was asked."""
         with self._changed:
             self._jobs.clear()
             self._workers.clear()
@@ -355,6 +355,7 @@ class MemoryBroker(Broker):
             self._asked.clear()
             self._levels.clear()
             self._holds.clear()
+            self._leases.clear()
 
     def _in_states(self, states: Collection[str]) -> list[Job]:
         return [job for job in self._jobs.values() if job.state in states]
