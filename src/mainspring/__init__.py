@@ -15,6 +15,7 @@ if TYPE_CHECKING:
         InvalidArguments,
         JobFailed,
         KeyLocked,
+        LockNotAcquired,
         MainspringError,
         NotInJob,
         NotSentYet,
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     )
     from mainspring.flow.fair import Fair
     from mainspring.flow.limits import Limit
+    from mainspring.flow.locks import lock, semaphore
     from mainspring.flow.order import Ordered
     from mainspring.flow.unique import Unique
     from mainspring.limit_handles import LimitHandle, limit
@@ -55,12 +57,15 @@ _HOMES = {
     "NotSentYet": "exceptions",
     "NotUnique": "exceptions",
     "KeyLocked": "exceptions",
+    "LockNotAcquired": "exceptions",
     "Unique": "flow.unique",
     "Fair": "flow.fair",
     "Limit": "flow.limits",
     "LimitHandle": "limit_handles",
     "limit": "limit_handles",
     "Ordered": "flow.order",
+    "lock": "flow.locks",
+    "semaphore": "flow.locks",
     "TimeLimitExceeded": "exceptions",
     "UnknownTask": "exceptions",
 }
@@ -74,6 +79,7 @@ __all__ = [
     "KeyLocked",
     "Limit",
     "LimitHandle",
+    "LockNotAcquired",
     "MainspringError",
     "NotInJob",
     "NotSentYet",
@@ -91,6 +97,8 @@ __all__ = [
     "current_job",
     "enqueue_many",
     "limit",
+    "lock",
+    "semaphore",
     "task",
 ]
 

@@ -41,6 +41,10 @@ class ResultTimeout(MainspringError, TimeoutError):
     """A job did not end within the time that its caller would wait."""
 
 
+class LockNotAcquired(MainspringError, TimeoutError):
+    """A lock or semaphore had no room for its caller within the time that he would wait."""
+
+
 class JobFailed(MainspringError):
     """A job that was waited for ended without success; the last error is in the message."""
 

@@ -192,6 +192,35 @@ class Hold(models.Model):
         return f"{self.job_id} of {self.limit_name}"
 
 
+class Lease(models.Model):
+    """A place of a lock or semaphore that somebody holds."""
+
+    pk = models.CompositePrimaryKey("name", "token")
+    name = models.CharField(max_length=200)
+    token = models.BigIntegerField()
+    expires_at = models.BigIntegerField()
+
+    class Meta:
+        db_table = "mainspring_lease"
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.token}"
+
+
+class Fence(models.Model):
+    """The last token that was given to a holder of a lock or semaphore; a day later the name may be forgotten."""
+
+    name = models.CharField(primary_key=True, max_length=200)
+    token = models.BigIntegerField()
+
+    class Meta:
+        db_table = "mainspring_fence"
+        indexes = [models.Index(fields=["token"], name="mainspring_fence_token")]
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.token}"
+
+
 class Waiter(models.Model):
     """Somebody who waits for the end of a job; without such a row no end is announced."""
 

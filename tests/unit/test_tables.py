@@ -11,6 +11,8 @@ COLUMNS = {
     tables.FINISHED: tables.FINISHED_COLUMNS,
     tables.LIMIT: tables.LIMIT_COLUMNS,
     tables.HOLD: tables.HOLD_COLUMNS,
+    tables.LEASE: tables.LEASE_COLUMNS,
+    tables.FENCE: tables.FENCE_COLUMNS,
     tables.WORKER: tables.WORKER_COLUMNS,
     tables.OUTBOX: ("id", "alias", "job", "created_at"),
     tables.WAITER: ("id", "job_id", "expires_at"),

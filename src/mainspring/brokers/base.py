@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from mainspring import job as machine
 from mainspring.brokers.admission import Change, Level, Request
 from mainspring.brokers.deaths import WorkerDeath
+from mainspring.brokers.leases import Lease
 from mainspring.brokers.uniqueness import OnConflict, merged
 from mainspring.clock import SECOND, Clock
 from mainspring.exceptions import BrokerRefused, BrokerUnavailable
@@ -246,6 +247,30 @@ class Broker(ABC):
     @abstractmethod
     def holding(self, name: str) -> list[str]:
         """Return the ids of the jobs that hold something of a limit."""
+
+    @abstractmethod
+    def take_lease(self, name: str, slots: int) -> int | None:
+        """
+        Take one place of `slots` under a name and return its token; None while all are held, or somebody takes one.
+
+        It is held for LEASE_TIME by the store's own clock unless it is renewed; what is over is free for the next. A
+        token is greater than every one before under its name. The name has 1 to 200 characters.
+
+        Leases are no part of the caller's transaction. Where nothing else can be, as on SQLite, Django's
+        TransactionManagementError is raised. What was taken although BrokerUnavailable was raised ends by itself.
+        """
+
+    @abstractmethod
+    def renew_leases(self, held: Collection[Lease]) -> set[Lease]:
+        """
+        Hold these for LEASE_TIME from now on, and return those that still are the caller's: the others are lost.
+
+        One that was over is still the caller's if nobody has taken a place under its name since.
+        """
+
+    @abstractmethod
+    def drop_lease(self, lease: Lease) -> bool:
+        """Give a place back; return False if it was lost, in which case nothing happens."""
 
     @abstractmethod
     def held_by(self, worker_ids: Collection[str], limit: int) -> list[Job]:

@@ -13,6 +13,7 @@ from mainspring.brokers import admission, fairness
 from mainspring.brokers.admission import Change, Level, Request
 from mainspring.brokers.base import QUESTIONS_KEPT, Broker, Count, Listener, Pulse, Question, WorkerInfo
 from mainspring.brokers.fairness import Line, line_of
+from mainspring.brokers.leases import Lease, Leases
 from mainspring.brokers.uniqueness import OnConflict, decide, key_behind
 from mainspring.clock import Clock
 from mainspring.exceptions import BrokerRefused
@@ -43,6 +44,7 @@ class MemoryBroker(Broker):
         self._fair_after = ""  # the name of the fair key that was seen to last
         self._shares: dict[str, int] = {}
         self._turns: dict[str, list[str]] = defaultdict(list)  # ids of the jobs with an order key, first come first
+        self._leases = Leases()
         self._changed = threading.Condition()
         self._listeners: set[MemoryListener] = set()
 
@@ -204,6 +206,18 @@ class MemoryBroker(Broker):
         unparked = list(map(machine.unpark, admission.next_in(level, ordered, name, self.clock.moment())))
         self._store(unparked)
         return unparked
+
+    def take_lease(self, name: str, slots: int) -> int | None:
+        with self._changed:
+            return self._leases.take(name, slots, self.clock.moment())
+
+    def renew_leases(self, held: Collection[Lease]) -> set[Lease]:
+        with self._changed:
+            return self._leases.renew(held, self.clock.moment())
+
+    def drop_lease(self, lease: Lease) -> bool:
+        with self._changed:
+            return self._leases.drop(lease)
 
     def held_by(self, worker_ids: Collection[str], limit: int) -> list[Job]:
         with self._changed:
@@ -404,7 +418,7 @@ class MemoryBroker(Broker):
         """Memory is always there."""
 
     def clear(self) -> None:
-        """Forget every job and worker, whose they are and what was asked."""
+        """Forget every job, worker and lease, whose they are and what was asked."""
         with self._changed:
             self._jobs.clear()
             self._workers.clear()
@@ -414,6 +428,7 @@ class MemoryBroker(Broker):
             self._holds.clear()
             self._turns.clear()
             self._shares.clear()
+            self._leases.clear()
 
     def _in_states(self, states: Collection[str]) -> list[Job]:
         return [job for job in self._jobs.values() if job.state in states]

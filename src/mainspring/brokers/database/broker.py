@@ -13,13 +13,14 @@ from django.db import connections, transaction
 from mainspring import job as machine
 from mainspring.brokers.admission import Change, Level, Request
 from mainspring.brokers.base import Broker, Count, Listener, Pulse, Question, Turn, WorkerInfo
-from mainspring.brokers.database import errors, keyed, limits, listings, questions, reaches, retention, shares
+from mainspring.brokers.database import errors, keyed, leases, limits, listings, questions, reaches, retention, shares
 from mainspring.brokers.database.cursor import Cursor
 from mainspring.brokers.database.mysql import MySQL
 from mainspring.brokers.database.postgresql import PostgreSQL
 from mainspring.brokers.database.sqlite import SQLite
 from mainspring.brokers.database.store import END, Connection, Span, Store, Wish
 from mainspring.brokers.database.waiting import wait_for
+from mainspring.brokers.leases import Lease
 from mainspring.brokers.listening import Calls, is_soon
 from mainspring.brokers.store_time import StoreTime
 from mainspring.brokers.uniqueness import OnConflict
@@ -210,6 +211,15 @@ class DatabaseBroker(Broker):
     def holding(self, name: str) -> list[str]:
         return self._run(limits.holding, name)
 
+    def take_lease(self, name: str, slots: int) -> int | None:
+        return self._run_apart(leases.take, self._store, name, slots, self.clock.travelled, to_take=True)
+
+    def renew_leases(self, held: Collection[Lease]) -> set[Lease]:
+        return self._run_apart(leases.renew, self._store, held, self.clock.travelled)
+
+    def drop_lease(self, lease: Lease) -> bool:
+        return self._run_apart(leases.drop, lease)
+
     def held_by(self, worker_ids: Collection[str], limit: int) -> list[Job]:
         return self._run(reaches.held_by, self._store, worker_ids, limit)
 
@@ -358,6 +368,12 @@ class DatabaseBroker(Broker):
 
     def close(self) -> None:
         connections[self.using].close()
+
+    def _run_apart(self, verb: Callable[..., T], *arguments: Any, to_take: bool = False) -> T:
+        """Do it outside of the caller's transaction."""
+        with leases.apart(connections[self.using], self._store, to_take=to_take) as connection:
+            done: T = errors.run(connection, self._store.run, verb, *arguments)
+            return done
 
     def _run(self, verb: Callable[..., T], *arguments: Any) -> T:
         done: T = errors.run(connections[self.using], self._store.run, verb, *arguments)

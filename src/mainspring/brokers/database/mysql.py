@@ -71,10 +71,11 @@ class MySQL(Store):
     delete = f"DELETE job FROM {JOB} AS job FORCE INDEX (PRIMARY) WHERE job.id IN %s"
     skip_locked = "FOR UPDATE SKIP LOCKED"
     # UNIX_TIMESTAMP(NOW(6)) would be an hour off while the session's time zone leaves summer time.
-    select_moment = "SELECT TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6))"
+    now = "TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6))"
+    select_moment = f"SELECT {now}"
     on_known_id_keep = f"ON DUPLICATE KEY UPDATE id = {JOB}.id"  # INSERT IGNORE would hide every other error
     on_held_key_keep = on_known_id_keep
-    on_known_limit_keep = "ON DUPLICATE KEY UPDATE name = VALUES(name)"
+    on_known_limit_keep = on_known_name_keep = "ON DUPLICATE KEY UPDATE name = VALUES(name)"
     on_known_worker_update = (
         f"ON DUPLICATE KEY UPDATE beat = {WORKER}.beat + 1, beat_at = VALUES(beat_at), facts = VALUES(facts)"
     )
@@ -202,12 +203,11 @@ class MySQL(Store):
         names = self.queue_names(connection) if queues is None else queues
         looks, listed, mine = self.looks(with_ready), self.listed(names), self.listed([row[0] for row in rows])
         unanswered_ones = f"SELECT 1 FROM {QUESTION} WHERE worker_id {self.is_in} AND answer IS NULL"
-        moment = self.select_moment.removeprefix("SELECT ")
         with connection.cursor() as cursor:
             if rows:
                 cursor.executemany(f"{self.insert_worker} {self.on_known_worker_update}", rows)
             cursor.execute(
-                f"SELECT '', {', '.join(looks)}, EXISTS ({unanswered_ones}), {moment}"
+                f"SELECT '', {', '.join(looks)}, EXISTS ({unanswered_ones}), {self.now}"
                 f" UNION ALL SELECT id, beat, started_at, beat_at, facts, NULL, NULL FROM {WORKER}",
                 [*[listed] * sum(look.count("%s") for look in looks), mine],
             )

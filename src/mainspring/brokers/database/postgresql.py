@@ -222,7 +222,8 @@ class PostgreSQL(Store):
     not_in = "<> ALL(%s)"
     for_update = "FOR UPDATE"
     skip_locked = "FOR UPDATE SKIP LOCKED"
-    select_moment = f"SELECT {MOMENT}"
+    now = MOMENT
+    select_moment = f"SELECT {now}"
 
     def listed(self, values: Collection[str]) -> Any:
         return list(values)

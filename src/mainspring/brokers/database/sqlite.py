@@ -110,6 +110,12 @@ class SQLite(Store):
         return time.time_ns() // 1000
 
     has_clock = False
+    now = "CAST((julianday('now') - 2440587.5) * 86400000000.0 AS INTEGER)"
+
+    can_write_beside = False  # there is one write lock
+
+    def is_busy(self, error: DatabaseError) -> bool:
+        return "is locked" in str(error)
 
     can_wake = False
     can_always_beat = False  # there is one write lock, and a task may hold it

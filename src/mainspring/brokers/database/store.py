@@ -9,7 +9,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from django.db import transaction
+from django.db import DatabaseError, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from mainspring import job as machine
@@ -104,7 +104,7 @@ class Store:
     not_in: str
     note_in_line: Callable[[Sequence[Job]], None]  # the broker's
     on_known_id_keep = "ON CONFLICT (id) DO NOTHING"
-    on_known_limit_keep = "ON CONFLICT (name) DO NOTHING"
+    on_known_limit_keep = on_known_name_keep = "ON CONFLICT (name) DO NOTHING"
     on_held_key_keep = "ON CONFLICT (holds_key) WHERE holds_key IS NOT NULL DO NOTHING"
     on_known_worker_update = (
         f"ON CONFLICT (id) DO UPDATE SET beat = {WORKER}.beat + 1, beat_at = excluded.beat_at, facts = excluded.facts"
@@ -413,6 +413,7 @@ class Store:
             )
 
     has_clock = True  # of its own, not that of the machine of whoever asks
+    now: str  # the database's own time in microseconds since the epoch, as a part of a statement
     select_moment: str
 
     def moment(self, connection: Connection) -> int:
@@ -422,6 +423,14 @@ class Store:
         with connection.wrap_database_errors, closing(connection.connection.cursor()) as cursor:
             cursor.execute(self.select_moment)
             return int(cursor.fetchone()[0])
+
+    # Leases.
+
+    can_write_beside = True  # on another connection, while a transaction that has written is open on this one
+
+    def is_busy(self, error: DatabaseError) -> bool:
+        """Does this error only say that somebody else writes?"""
+        return False
 
     # Calling and hearing.
 

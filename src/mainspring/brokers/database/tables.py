@@ -12,6 +12,8 @@ QUESTION = "mainspring_question"
 REACH = "mainspring_reach"
 LIMIT = "mainspring_limit"
 HOLD = "mainspring_hold"
+LEASE = "mainspring_lease"
+FENCE = "mainspring_fence"
 
 JOB_COLUMNS = Job._fields
 # The others hold whole numbers.
@@ -24,6 +26,8 @@ WORKER_COLUMNS = ("id", "beat", "started_at", "beat_at", "facts")
 REACH_COLUMNS = ("worker_id", "queue_name", "low", "high")
 LIMIT_COLUMNS = ("name", "concurrency", "rate", "is_given", "seen", "paused_until", "promised")
 HOLD_COLUMNS = ("limit_name", "job_id", "cost")
+LEASE_COLUMNS = ("name", "token", "expires_at")
+FENCE_COLUMNS = ("name", "token")
 QUESTION_COLUMNS = ("id", "worker_id", "kind", "body")
 
 # What a claim or its end can change.

@@ -12,8 +12,9 @@ from typing import Any, TypeVar
 from mainspring import job as machine
 from mainspring.brokers.admission import Change, Level, Request
 from mainspring.brokers.base import Broker, Count, Listener, Pulse, Question, Risk, WorkerInfo
+from mainspring.brokers.leases import Lease
 from mainspring.brokers.listening import Calls, is_soon
-from mainspring.brokers.redis import keyed, limits, questions, scripts, shares, workers
+from mainspring.brokers.redis import keyed, leases, limits, questions, scripts, shares, workers
 from mainspring.brokers.redis.client import Client
 from mainspring.brokers.redis.keys import Keys, end_channel, wake_channel
 from mainspring.brokers.redis.listeners import RedisListener, wait_for_end
@@ -194,6 +195,15 @@ class RedisBroker(Broker):
 
     def holding(self, name: str) -> list[str]:
         return limits.holding(self._client, name)
+
+    def take_lease(self, name: str, slots: int) -> int | None:
+        return leases.take(self._client, name, slots, self.clock.travelled)
+
+    def renew_leases(self, held: Collection[Lease]) -> set[Lease]:
+        return leases.renew(self._client, held, self.clock.travelled)
+
+    def drop_lease(self, lease: Lease) -> bool:
+        return leases.drop(self._client, lease)
 
     def held_by(self, worker_ids: Collection[str], limit: int) -> list[Job]:
         mine = [id for id, worker_id in self._claims() if worker_id in worker_ids]

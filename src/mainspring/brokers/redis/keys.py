@@ -31,6 +31,8 @@ class Keys(NamedTuple):
     unparked: str
     orders: str
     turns: str
+    leases: str
+    fences: str
 
     @classmethod
     def of(cls, prefix: str) -> "Keys":

@@ -43,23 +43,14 @@ def _load(name: str) -> Script:
     FAIR,
     HEADS,
     FORGET,
+    TAKE_LEASE,
+    RENEW_LEASES,
 ) = map(
     _load,
     (
         *("push", "claim", "settle", "move", "read", "due", "search", "counts", "prune", "delete", "beat"),
-        *(
-            "time",
-            "call",
-            "check",
-            "guard",
-            "keyed",
-            "levels",
-            "admit",
-            "change",
-            "holding",
-            "fair",
-            "heads",
-            "forget",
-        ),
+        *("time", "call", "check", "guard", "keyed", "levels", "admit", "change", "holding", "fair", "heads"),
+        "forget",
+        *("take_lease", "renew_leases"),
     ),
 )

@@ -5,7 +5,7 @@
 if redis.replicate_commands then redis.replicate_commands() end
 
 local JOBS, CLAIMS, READY, ALONE, DEFERRED, ENDED, BY_ID, WAITERS, WORKERS, QUESTIONS, ANSWERS, SITE, GUARD, UNIQUE,
-  LIMITS, HELD, HOLDS, PARKED, UNPARKED, ORDERS, TURNS = unpack(KEYS)
+  LIMITS, HELD, HOLDS, PARKED, UNPARKED, ORDERS, TURNS, LEASES, FENCES = unpack(KEYS)
 local FIRST_ALONE = '2000000000000000'  -- the place of jobs that crashed before, from here on
 local FAIR = 'fair:'  -- how names begin under which jobs wait for a rank
 local SLICE = 4000  -- values that one call can take; Lua's stack ends at about 8000
@@ -291,4 +291,27 @@ local function forget(id, line, state, place)
   end
   redis.call('HDEL', WAITERS, id)
   return redis.call('HDEL', JOBS, id)
+end
+
+-- The server's own time in microseconds since the epoch; to be written with `whole`, as Lua would round it.
+local function moment()
+  local time = redis.call('TIME')
+  return time[1] * 1000000 + time[2]
+end
+
+local function whole(number)
+  return string.format('%.0f', number)
+end
+
+-- For each lease under a name its token and the moment at which it is over.
+local function leases_of(name)
+  return string.gmatch(redis.call('HGET', LEASES, name) or '', '(%d+):(%d+)')
+end
+
+local function leases_after(name, now)
+  local found = {}
+  for token, ends in leases_of(name) do
+    if tonumber(ends) > now then found[#found + 1] = token .. ':' .. ends end
+  end
+  return found
 end
