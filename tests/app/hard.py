@@ -362,3 +362,12 @@ def in_order(key, step, log):
     note(f"begin {key} {step}")
     time.sleep(0.005)
     note(f"end {key} {step}")
+
+
+@mainspring.task(limits=mainspring.Limit("few", concurrency=2), max_crashes=20)
+def few_at_once(log):
+    """Note in a file when the run begins and ends; one other may run meanwhile, and no more."""
+    note = functools.partial(_append, log)
+    note(f"begin {os.getpid()} {time.monotonic_ns()}")
+    time.sleep(0.02)
+    note(f"end {os.getpid()} {time.monotonic_ns()}")
