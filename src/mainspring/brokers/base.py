@@ -261,6 +261,18 @@ class Broker(ABC):
         """Return the live jobs that hold these unique keys, by their keys."""
 
     @abstractmethod
+    def ahead(self, job: Job, limit: int) -> int:
+        """
+        Return how many ready jobs of its queue a claim takes before a ready one, up to `limit`.
+
+        Of one that crashed before, these are others that did too. 0 for a job that stands in no line.
+        """
+
+    @abstractmethod
+    def head(self, order_key: str) -> str | None:
+        """Return the id of the job whose turn it is in an order; None as long as nobody has asked for a turn."""
+
+    @abstractmethod
     def search(
         self,
         *,

@@ -13,7 +13,7 @@ from django.db import connections, transaction
 from mainspring import job as machine
 from mainspring.brokers.admission import Change, Level, Request
 from mainspring.brokers.base import Broker, Count, Listener, Pulse, Question, Turn, WorkerInfo
-from mainspring.brokers.database import errors, keyed, limits, listings, questions, reaches, retention, shares
+from mainspring.brokers.database import errors, keyed, limits, listings, orders, questions, reaches, retention, shares
 from mainspring.brokers.database.cursor import Cursor
 from mainspring.brokers.database.mysql import MySQL
 from mainspring.brokers.database.postgresql import PostgreSQL
@@ -238,6 +238,12 @@ class DatabaseBroker(Broker):
 
     def holders(self, keys: Collection[str]) -> dict[str | None, Job]:
         return self._run(keyed.holders, self._store, keys)
+
+    def ahead(self, job: Job, limit: int) -> int:
+        return 0 if job.rank is None else self._run(listings.ahead, self._store, job.queue_name, job.rank, limit)
+
+    def head(self, order_key: str) -> str | None:
+        return self._run(orders.head, self._store, order_key)
 
     def search(
         self,

@@ -4,7 +4,7 @@ from collections.abc import Collection
 
 from mainspring.brokers.database.store import Connection, Store, as_jobs
 from mainspring.brokers.database.tables import FINISHED, JOB
-from mainspring.job import ENDS, TIME_BITS, Job
+from mainspring.job import ALONE, ENDS, TIME_BITS, Job
 
 
 def search(
@@ -33,6 +33,18 @@ def search(
             )
             found |= {job.id: job for job in as_jobs(cursor)}
     return sorted(found.values(), key=lambda job: job.id, reverse=True)[:limit]
+
+
+def ahead(connection: Connection, store: Store, queue_name: str, rank: int, limit: int) -> int:
+    """Return how many ready jobs of a queue stand before this rank in the same line, up to `limit`."""
+    column = store.names(["rank"])
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"SELECT count(*) FROM (SELECT 1 FROM {JOB} {store.by_rank} WHERE queue_name = %s AND {column} >= %s"
+            f" AND {column} < %s AND state = 'ready' LIMIT %s) AS those_ahead",
+            [queue_name, rank & ALONE, rank, limit],
+        )
+        return int(cursor.fetchone()[0])
 
 
 def counts(connection: Connection, store: Store, ended_since: int) -> list[tuple[str, str, int, int | None]]:

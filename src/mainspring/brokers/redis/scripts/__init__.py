@@ -42,10 +42,11 @@ def _load(name: str) -> Script:
     HOLDING,
     FAIR,
     HEADS,
+    AHEAD,
 ) = map(
     _load,
     (
         *("push", "claim", "settle", "move", "read", "due", "search", "counts", "prune", "delete", "beat"),
-        *("time", "call", "check", "guard", "keyed", "levels", "admit", "change", "holding", "fair", "heads"),
+        *("time", "call", "check", "guard", "keyed", "levels", "admit", "change", "holding", "fair", "heads", "ahead"),
     ),
 )
