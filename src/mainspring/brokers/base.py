@@ -371,6 +371,10 @@ class Broker(ABC):
     def check(self) -> None:
         """Raise BrokerUnavailable, with the way out in its text, unless the store can be used now."""
 
+    def is_hidden(self, id: str) -> bool:
+        """Does nobody but this thread see a stored job, as the transaction that stored it has not ended?"""
+        return False
+
     def risks(self) -> list[Risk]:
         """Return what the settings of the store itself put at risk."""
         return []

@@ -19,6 +19,7 @@ from mainspring.brokers.database.mysql import MySQL
 from mainspring.brokers.database.postgresql import PostgreSQL
 from mainspring.brokers.database.sqlite import SQLite
 from mainspring.brokers.database.store import END, Connection, Span, Store, Wish
+from mainspring.brokers.database.transactions import in_transaction
 from mainspring.brokers.database.waiting import wait_for
 from mainspring.brokers.listening import Calls, is_soon
 from mainspring.brokers.store_time import StoreTime
@@ -344,6 +345,9 @@ class DatabaseBroker(Broker):
     @property
     def lifeline_folder(self) -> Path | None:  # type: ignore[override]
         return self._store.lifeline_folder(connections[self.using])
+
+    def is_hidden(self, id: str) -> bool:
+        return in_transaction(connections[self.using]) and self._run(listings.is_hidden, self._store, id)
 
     def limit_waits(self, seconds: float) -> None:
         self._store.limit_waits(connections[self.using], seconds)

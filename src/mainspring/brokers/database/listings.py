@@ -1,7 +1,11 @@
-"""Looking at many jobs: pages of them, and how many there are."""
+"""Looking at jobs: pages of them, how many there are, and whether others see them."""
 
 from collections.abc import Collection
+from contextlib import closing
 
+from django.db import OperationalError
+
+from mainspring.brokers.database.listeners import own_connection
 from mainspring.brokers.database.store import Connection, Store, as_jobs
 from mainspring.brokers.database.tables import FINISHED, JOB
 from mainspring.job import ALONE, ENDS, TIME_BITS, Job
@@ -62,3 +66,14 @@ def counts(connection: Connection, store: Store, ended_since: int) -> list[tuple
             [store.listed([str(state) for state in ENDS]), ended_since],
         )
         return [*live, *cursor.fetchall()]
+
+
+def is_hidden(connection: Connection, store: Store, id: str) -> bool:
+    """Does this connection see a job that others do not?"""
+    with closing(own_connection(connection)) as own:
+        try:
+            return store.get(own, id) is None
+        except OperationalError:
+            if not store.can_lock_readers_out:
+                raise
+            return True  # by what this very transaction has written

@@ -109,6 +109,7 @@ class SQLite(Store):
     def moment(self, connection: Connection) -> int:
         return time.time_ns() // 1000
 
+    can_lock_readers_out = True  # in memory, or without a write-ahead log
     has_clock = False
 
     can_wake = False
