@@ -1,10 +1,10 @@
 """Why a job does not run, as its caller is told."""
 
-import asyncio
 import json
 from datetime import timedelta
 
 import pytest
+from asgiref.sync import async_to_sync
 from django.conf import settings
 from django.db import transaction
 from django.utils.dateparse import parse_datetime
@@ -479,7 +479,7 @@ def test_a_job_that_was_committed_before_is_seen_from_a_transaction(on, beat):
 def test_async(on):
     result = on(tasks.add).enqueue(1, 2)
 
-    assert asyncio.run(result.aexplain()).code == "no_worker"
+    assert async_to_sync(result.aexplain)().code == "no_worker"
 
 
 def test_a_job_that_moves_meanwhile_is_looked_at_again(on, broker, beat, start, monkeypatch):
