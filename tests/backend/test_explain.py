@@ -495,3 +495,30 @@ def test_a_job_that_moves_meanwhile_is_looked_at_again(on, broker, beat, start, 
     monkeypatch.setattr(broker, "ahead", claim_meanwhile)
 
     assert told(result)[0] == "running"
+
+
+NO_DATE = 2**52 - 1 + 2**60
+
+
+@pytest.mark.parametrize(
+    ("facts", "code"),
+    [
+        ({"state": "deferred", "rank": None, "due_at": NO_DATE}, "deferred"),
+        ({"state": "deferred", "rank": None, "due_at": NO_DATE, "attempts": 1, "errors": "{"}, "deferred"),
+        ({"state": "deferred", "rank": None, "due_at": NO_DATE, "attempts": 1, "errors": '[1, {"a": 2}]'}, "retry"),
+        ({"state": "parked", "rank": None, "place": 1, "parked_under": "x", "limits": "[1, "}, "limit_full"),
+        ({"state": "parked", "rank": None, "place": 1, "parked_under": "key:a", "order_key": "key:a"}, "order"),
+        ({"state": "waiting", "rank": None, "due_at": NO_DATE}, "unique"),
+        ({"task_path": ""}, "unknown_task"),
+    ],
+)
+def test_jobs_that_nobody_would_write(broker, beat, facts, code):
+    """They are explained as far as they can be read."""
+    beat()
+    usual = {"task_path": "a.b", "arguments": "{}", "queue_name": "default", "priority": 0}
+    job = machine.new_job(**usual, at=broker.clock.moment())._replace(**facts)
+    broker.push([job])
+    found = explain(broker, job.id)
+
+    assert found.code == code
+    json.dumps(found.data)

@@ -1,6 +1,7 @@
-"""ahead and head: where a job stands, for whoever asks why it does not run."""
+"""ahead, head and is_hidden: where a job stands, for whoever asks why it does not run."""
 
 import pytest
+from django.db import transaction
 
 from tests.contract import jobs
 from tests.contract.test_orders import admitted, ordered
@@ -85,3 +86,14 @@ def test_to_look_gives_no_turns(broker):
 
     assert [job.id for job in admitted(broker)] == [late.id]
     assert broker.head("key:a") == late.id != first.id
+
+
+def test_a_job_of_an_open_transaction_is_hidden(stored_broker):
+    """Where it is a part of the caller's transaction; what was committed before is not."""
+    (before,) = jobs.pushed(stored_broker)
+    with transaction.atomic():
+        (job,) = jobs.pushed(stored_broker)
+        assert stored_broker.is_hidden(job.id) is stored_broker.is_transactional
+        assert not stored_broker.is_hidden(before.id)
+
+    assert not stored_broker.is_hidden(job.id)
