@@ -65,9 +65,12 @@ def explain(broker: Broker, id: str, databases: Sequence[str] = (DEFAULT_DB_ALIA
 def look(broker: Broker, id: str, databases: Sequence[str] = (DEFAULT_DB_ALIAS,)) -> Explained:
     """Do as `explain`, and return the job as well."""
     job = broker.get(id)
+    if job is None and (unsent := outbox.find_unsent(broker, id, databases)) is not None:
+        return Explained(unsent.job, _unsent(broker, unsent))
+    job = job or broker.get(id)  # it may have been sent between the two looks
     for _ in range(LOOKS):
         if job is None:
-            return _not_stored(broker, id, databases)
+            return Explained(None, _unknown(broker, id))
         found = Case(broker, job).explanation()
         job, before = broker.get(id), job
         if job == before:
@@ -75,15 +78,12 @@ def look(broker: Broker, id: str, databases: Sequence[str] = (DEFAULT_DB_ALIAS,)
     return Explained(before, found)
 
 
-def _not_stored(broker: Broker, id: str, databases: Sequence[str]) -> Explained:
-    found = outbox.find_unsent(broker, id, databases)
-    if found is None:
-        text = (
-            f"TASKS[{broker.alias!r}] has no job {id!r:.100}: it was never enqueued there, its transaction was rolled"
-            " back or has not ended, or it ended so long ago that it was deleted."
-        )
-        return Explained(None, Explanation("unknown_id", text, {"id": id, "backend": broker.alias}))
-    return Explained(found.job, _unsent(broker, found))
+def _unknown(broker: Broker, id: str) -> Explanation:
+    text = (
+        f"TASKS[{broker.alias!r}] has no job {id!r:.100}: it was never enqueued there, its transaction was rolled"
+        " back or has not ended, or it ended so long ago that it was deleted."
+    )
+    return Explanation("unknown_id", text, {"id": id, "backend": broker.alias})
 
 
 def _unsent(broker: Broker, found: outbox.Unsent) -> Explanation:
@@ -275,8 +275,11 @@ class Case:
         try:
             task = load_task(path, options_for(self._broker.alias).task_modules)
         except UnknownTask as error:
-            data = {"task": path, "reason": str(error), "workers": left_alone[:LISTED]}
-            return Explanation("unknown_task", f"Its task is not known here. {error}", data)
+            data = {"task": path, "reason": str(error), "workers": left_alone[:LISTED], "serving": len(serving)}
+            found = (
+                f"{len(left_alone)} of {_number(len(serving), 'worker process', 'es')} that could run it say the same"
+            )
+            return Explanation("unknown_task", f"Its task is not known here, and {found}. {error}", data)
         if len(left_alone) == len(serving):
             text = (
                 f"No living worker that serves the queue {self._job.queue_name!r} can import {path!r:.300}, though"

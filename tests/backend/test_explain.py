@@ -300,7 +300,9 @@ def test_an_unknown_task(beat, broker):
     gone, elsewhere = (explain(broker, job.id) for job in jobs)
 
     assert (gone.code, elsewhere.code) == ("unknown_task", "unknown_task")
-    assert "'tests.app.tasks.gone' is no task" in str(gone)
+    assert "0 of 1 worker process that could run it say the same. 'tests.app.tasks.gone' is no task" in str(gone)
+    beat(left_alone=["tests.app.tasks.gone"])
+    assert explain(broker, jobs[0].id).data["workers"] == ["w1"]
     assert "Add its app to INSTALLED_APPS" in str(elsewhere)
 
 
@@ -474,6 +476,17 @@ def test_a_job_that_was_committed_before_is_seen_from_a_transaction(on, beat):
     before = on(tasks.add).enqueue(1, 2)
     with transaction.atomic():
         assert told(before)[0] == "ready"
+
+
+def test_a_job_that_is_sent_while_one_looks(broker, beat, on, monkeypatch):
+    """It is neither in the store at the first look nor in the outbox at the second."""
+    beat()
+    looks = []
+    result = on(tasks.add).enqueue(1, 2)
+    get = broker.get
+    monkeypatch.setattr(broker, "get", lambda id: looks.append(id) or (get(id) if len(looks) > 1 else None))
+
+    assert told(result)[0] == "ready"
 
 
 def test_async(on):
