@@ -385,8 +385,8 @@ def supersede(job: Job, at: int) -> Job:
     return _superseded(job, text, at)
 
 
-def _superseded(job: Job, text: str, at: int) -> Job:
-    error = error_entry("mainspring.exceptions.Superseded", text, finished_at=at)
+def _superseded(job: Job, text: str, at: int, **facts: Any) -> Job:
+    error = error_entry("mainspring.exceptions.Superseded", text, finished_at=at, **facts)
     return job._replace(state=State.DISCARDED, finished_at=at, errors=_append(job.errors, error), **NOT_OF_ENDED)
 
 
@@ -409,7 +409,7 @@ def leave_out(job: Job, standing: Job, at: int) -> Job:
     """Return a new job as it is kept when another with its key stands for it, and its caller knows it already."""
     text = f"Job {standing.id} with the same unique key was there when this one was sent, and stands for it."
     # Without its key: it would prolong the window.
-    return _superseded(job._replace(unique_key=None), text, at)
+    return _superseded(job._replace(unique_key=None), text, at, job_id=standing.id)
 
 
 def put_off(job: Job, until: int) -> Job:

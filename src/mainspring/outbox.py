@@ -9,6 +9,7 @@ import logging
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
+from typing import NamedTuple
 
 from django.db import DEFAULT_DB_ALIAS, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -110,23 +111,41 @@ def _send(broker: Broker, jobs: Sequence[Job], on_conflict: OnConflict | None, *
 
 def send_waiting(broker: Broker) -> None:
     """Send what waits for the commit of this thread's transactions, as if they had been committed."""
-    for sending in list(_waiting(broker)):
+    for _, sending in list(_waiting(broker)):
         sending()
 
 
 def waiting_jobs(broker: Broker) -> list[Job]:
     """Return the jobs that wait for the commit of one of this thread's transactions."""
-    return [job for sending in _waiting(broker) for job in sending.jobs]
+    return [job for _, sending in _waiting(broker) for job in sending.jobs]
+
+
+class Unsent(NamedTuple):
+    """A job on its way to its store; it waits in the outbox of a database, or for a commit there."""
+
+    job: Job
+    database: str
+    is_committed: bool
 
 
 def unsent(broker: Broker, id: str) -> Job | None:
     """Return a job that is on its way to this broker, or None."""
-    waiting = [job for job in waiting_jobs(broker) if job.id == id]
+    found = find_unsent(broker, id)
+    return None if found is None else found.job
+
+
+def find_unsent(broker: Broker, id: str, databases: Sequence[str] = (DEFAULT_DB_ALIAS,)) -> Unsent | None:
+    """Return where a job is that is on its way to this broker, or None; look into the outboxes of these databases."""
+    # By default not of all, which would open connections that nobody wants: a job is found as soon as it is sent.
+    waiting = [
+        Unsent(job, alias, False) for alias, sending in _waiting(broker) for job in sending.jobs if job.id == id
+    ]
     if waiting or not broker.is_shared:
         return waiting[0] if waiting else None
-    # Elsewhere it is found as soon as it is sent; a look into every database would open connections that nobody wants.
-    found = (table.get(broker.alias, id) for table in _tables(broker, [DEFAULT_DB_ALIAS]))
-    return next(found, None)
+    for table in _tables(broker, databases):
+        if (job := table.get(broker.alias, id)) is not None:
+            return Unsent(job, table.alias, not in_transaction(connections[table.alias]))
+    return None
 
 
 def raise_if_unsent(broker: Broker, id: str) -> None:
@@ -163,11 +182,12 @@ def _open_transaction(broker: Broker) -> BaseDatabaseWrapper | None:
     return deciding
 
 
-def _waiting(broker: Broker) -> Iterator[Sending]:
+def _waiting(broker: Broker) -> Iterator[tuple[str, Sending]]:
+    """Yield what waits for commits of this thread, with the alias of the database."""
     for connection in connections.all(initialized_only=True):
         for _, hook, *_ in connection.run_on_commit:
             if isinstance(hook, Sending) and hook.broker is broker and not hook.is_sent:
-                yield hook
+                yield connection.alias, hook
 
 
 def _put(table: OutboxTable, broker: Broker, jobs: Sequence[Job], on_conflict: OnConflict | None) -> None:

@@ -30,6 +30,7 @@ from mainspring.compat import (
 )
 from mainspring.durations import to_seconds
 from mainspring.exceptions import BrokerUnavailable, JobFailed, ResultTimeout
+from mainspring.explain import Explanation, explain
 from mainspring.job import Job, State, decode_list
 from mainspring.payload import decode_arguments, decode_result
 from mainspring.tasks import stored_task
@@ -154,6 +155,18 @@ class Result(GenericTaskResult[P, R], Generic[P, R]):
             pause = min(pause * 1.5, LONGEST_PAUSE)
             await self.arefresh()
         return self._outcome()
+
+    def explain(self) -> Explanation:
+        """
+        Return why the job does not run, or what has become of it, as its store says now; `str` of it is the text.
+
+        Raise BrokerUnavailable when the store cannot be reached.
+        """
+        return explain(self._broker, self.id)
+
+    async def aexplain(self) -> Explanation:
+        """Do as `explain`."""
+        return await sync_to_async(self.explain)()
 
     @property
     def _broker(self) -> Broker:

@@ -303,6 +303,18 @@ class Broker(ABC):
         """Return the live jobs that hold these unique keys, by their keys."""
 
     @abstractmethod
+    def ahead(self, job: Job, limit: int) -> int:
+        """
+        Return how many ready jobs of its queue a claim takes before a ready one, up to `limit`.
+
+        Of one that crashed before, these are others that did too. 0 for a job that stands in no line.
+        """
+
+    @abstractmethod
+    def head(self, order_key: str) -> str | None:
+        """Return the id of the job whose turn it is in an order; None as long as nobody has asked for a turn."""
+
+    @abstractmethod
     def search(
         self,
         *,
@@ -400,6 +412,10 @@ class Broker(ABC):
     @abstractmethod
     def check(self) -> None:
         """Raise BrokerUnavailable, with the way out in its text, unless the store can be used now."""
+
+    def is_hidden(self, id: str) -> bool:
+        """Does nobody but this thread see a stored job, as the transaction that stored it has not ended?"""
+        return False
 
     def risks(self) -> list[Risk]:
         """Return what the settings of the store itself put at risk."""

@@ -17,7 +17,7 @@ from mainspring.brokers.leases import Lease, Leases
 from mainspring.brokers.uniqueness import OnConflict, decide, key_behind
 from mainspring.clock import Clock
 from mainspring.exceptions import BrokerRefused
-from mainspring.job import ENDS, IDLE, LIVE, LOOK_AGAIN, Job, State
+from mainspring.job import ALONE, ENDS, IDLE, LIVE, LOOK_AGAIN, Job, State
 
 
 class Asked(NamedTuple):
@@ -295,6 +295,17 @@ class MemoryBroker(Broker):
         with self._changed:
             found = {key: self._holder_of(key) for key in keys}
         return {key: job for key, job in found.items() if job is not None}
+
+    def ahead(self, job: Job, limit: int) -> int:
+        rank = job.rank or 0
+        with self._changed:
+            ready = [other for other in self._in_states({State.READY}) if other.queue_name == job.queue_name]
+        before = [each for each in ready if (each.rank or 0) < rank and (each.rank or 0) // ALONE == rank // ALONE]
+        return min(len(before), limit)
+
+    def head(self, order_key: str) -> str | None:
+        with self._changed:
+            return next(iter(self._turns.get(order_key, [])), None)
 
     def search(
         self,

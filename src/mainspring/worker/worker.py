@@ -283,6 +283,7 @@ class Worker:
             self._unmet = full_pools
             if jobs:
                 self._looks.found(self._elapsed())
+        self._reports.left_alone(self._tasks.unknown())
         return True
 
     def _settle_and_claim(self, limit: int, left_alone: Collection[str]) -> list[Job]:

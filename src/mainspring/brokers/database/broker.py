@@ -13,12 +13,24 @@ from django.db import connections, transaction
 from mainspring import job as machine
 from mainspring.brokers.admission import Change, Level, Request
 from mainspring.brokers.base import Broker, Count, Listener, Pulse, Question, Turn, WorkerInfo
-from mainspring.brokers.database import errors, keyed, leases, limits, listings, questions, reaches, retention, shares
+from mainspring.brokers.database import (
+    errors,
+    keyed,
+    leases,
+    limits,
+    listings,
+    orders,
+    questions,
+    reaches,
+    retention,
+    shares,
+)
 from mainspring.brokers.database.cursor import Cursor
 from mainspring.brokers.database.mysql import MySQL
 from mainspring.brokers.database.postgresql import PostgreSQL
 from mainspring.brokers.database.sqlite import SQLite
 from mainspring.brokers.database.store import END, Connection, Span, Store, Wish
+from mainspring.brokers.database.transactions import in_transaction
 from mainspring.brokers.database.waiting import wait_for
 from mainspring.brokers.leases import Lease
 from mainspring.brokers.listening import Calls, is_soon
@@ -263,6 +275,12 @@ class DatabaseBroker(Broker):
     def holders(self, keys: Collection[str]) -> dict[str | None, Job]:
         return self._run(keyed.holders, self._store, keys)
 
+    def ahead(self, job: Job, limit: int) -> int:
+        return 0 if job.rank is None else self._run(listings.ahead, self._store, job.queue_name, job.rank, limit)
+
+    def head(self, order_key: str) -> str | None:
+        return self._run(orders.head, self._store, order_key)
+
     def search(
         self,
         *,
@@ -362,6 +380,9 @@ class DatabaseBroker(Broker):
     @property
     def lifeline_folder(self) -> Path | None:  # type: ignore[override]
         return self._store.lifeline_folder(connections[self.using])
+
+    def is_hidden(self, id: str) -> bool:
+        return in_transaction(connections[self.using]) and self._run(listings.is_hidden, self._store, id)
 
     def limit_waits(self, seconds: float) -> None:
         self._store.limit_waits(connections[self.using], seconds)

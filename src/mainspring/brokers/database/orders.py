@@ -8,7 +8,7 @@ from mainspring.brokers.database.tables import JOB, LIMIT
 from mainspring.job import DEFERRED, TIME_BITS, Job, State
 
 if TYPE_CHECKING:
-    from mainspring.brokers.database.store import Store
+    from mainspring.brokers.database.store import Connection, Store
 
 LAST_MOMENT = (1 << TIME_BITS) - 1
 AT_ONCE = 5000  # jobs that get their turn in one statement
@@ -35,6 +35,17 @@ def heads(cursor: Any, store: "Store", keys: Collection[str]) -> dict[str, str]:
         _give_turns(cursor, store, new)
         left = left - {key for _, key in new} if len(new) == AT_ONCE else set()
     return {key: id for key, id in _firsts(cursor, store, keys, "id") if id is not None}
+
+
+def head(connection: "Connection", store: "Store", key: str) -> str | None:
+    """Return whose turn it is, of those that have been given one."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"SELECT id FROM {JOB} {store.by_order} WHERE order_key = %s AND turn IS NOT NULL ORDER BY turn LIMIT 1",
+            [key],
+        )
+        found = cursor.fetchone()
+        return found[0] if found else None
 
 
 def leave(cursor: Any, store: "Store", jobs: Sequence[Job]) -> None:

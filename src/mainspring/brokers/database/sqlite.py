@@ -109,6 +109,7 @@ class SQLite(Store):
     def moment(self, connection: Connection) -> int:
         return time.time_ns() // 1000
 
+    can_lock_readers_out = True  # in memory, or without a write-ahead log
     has_clock = False
     now = "CAST((julianday('now') - 2440587.5) * 86400000000.0 AS INTEGER)"
 

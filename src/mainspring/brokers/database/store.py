@@ -412,6 +412,7 @@ class Store:
                 [site, at],
             )
 
+    can_lock_readers_out = False  # may a transaction that writes keep others from reading?
     has_clock = True  # of its own, not that of the machine of whoever asks
     now: str  # the database's own time in microseconds since the epoch, as a part of a statement
     select_moment: str

@@ -21,6 +21,7 @@ from mainspring.brokers.redis.listeners import RedisListener, wait_for_end
 from mainspring.brokers.redis.records import (
     EXACT,
     SEPARATOR,
+    TURN,
     claim_text,
     decode,
     encode,
@@ -294,6 +295,17 @@ class RedisBroker(Broker):
             for id, record, claim in zip(some, *self._client.run(scripts.READ, *some), strict=True):
                 if record is not None:
                     yield record, decode(id.encode(), record, claim)
+
+    def ahead(self, job: Job, limit: int) -> int:
+        if job.rank is None:
+            return 0
+        return min(int(self._client.run(scripts.AHEAD, job.queue_name, in_order(job.rank))), limit)
+
+    def head(self, order_key: str) -> str | None:
+        prefix = f"{order_key}{SEPARATOR}"
+        lines = (f"[{prefix}s", f"({prefix}t")
+        found = self._client.command("ZRANGEBYLEX", self._keys.turns, *lines, "LIMIT", 0, 1)
+        return found[0][len(prefix.encode()) + TURN :].decode(errors="replace") if found else None
 
     def search(
         self,

@@ -10,6 +10,7 @@ from mainspring.job import ENDS, Job, State, is_free_from_start, loses_turn, tak
 
 VERSION = 1
 SEPARATOR = "\0"
+TURN = 17  # characters of a turn that has been given
 LARGEST = 2**63 - 1  # that a place can say
 EXACT = 2**53  # up to here a score of Redis is a whole number
 

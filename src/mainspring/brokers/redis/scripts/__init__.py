@@ -45,12 +45,12 @@ def _load(name: str) -> Script:
     FORGET,
     TAKE_LEASE,
     RENEW_LEASES,
+    AHEAD,
 ) = map(
     _load,
     (
         *("push", "claim", "settle", "move", "read", "due", "search", "counts", "prune", "delete", "beat"),
         *("time", "call", "check", "guard", "keyed", "levels", "admit", "change", "holding", "fair", "heads"),
-        "forget",
-        *("take_lease", "renew_leases"),
+        *("forget", "take_lease", "renew_leases", "ahead"),
     ),
 )
