@@ -16,8 +16,7 @@ from mainspring.brokers.uniqueness import key_behind
 from mainspring.clock import SECOND, to_datetime
 from mainspring.conf import options_for
 from mainspring.exceptions import Superseded, UnknownTask
-from mainspring.flow.order import PREFIX
-from mainspring.job import Job, State, decode_list
+from mainspring.job import ORDER, Job, State, decode_list
 from mainspring.tasks import load_task
 
 COUNTED = 1000  # jobs ahead of one, at most
@@ -324,7 +323,7 @@ class Case:
         return Explanation("fair", text, {"key": key})
 
     def _behind_head(self, name: str) -> Explanation:
-        id, key = self._broker.head(name), name.removeprefix(PREFIX)
+        id, key = self._broker.head(name), name.removeprefix(ORDER)
         head = None if id in (None, self._job.id) else self._broker.get(str(id))
         data = {"key": key, "behind": head and head.id, "behind_state": head and str(head.state)}
         if head is None:

@@ -13,6 +13,7 @@ from mainspring import job as machine
 from mainspring.brokers.admission import Change
 from mainspring.brokers.base import WorkerInfo
 from mainspring.clock import SECOND
+from mainspring.conf import options_for
 from mainspring.explain import explain
 from mainspring.job import State
 from mainspring.testing import travel
@@ -41,7 +42,7 @@ def start(broker):
 
     def start(worker_id="w1", **facts):
         jobs = broker.claim(worker_id, None, 100, **facts)
-        return admitted(broker, KnownTasks(broker.clock, ()), jobs)
+        return admitted(broker, options_for(broker.alias), KnownTasks(broker.clock, ()), jobs)
 
     return start
 
