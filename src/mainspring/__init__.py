@@ -14,14 +14,24 @@ if TYPE_CHECKING:
         BrokerUnavailable,
         InvalidArguments,
         JobFailed,
+        KeyLocked,
+        LockNotAcquired,
         MainspringError,
         NotInJob,
         NotSentYet,
+        NotUnique,
         ResultTimeout,
         Retry,
+        RetryAfter,
         TimeLimitExceeded,
         UnknownTask,
     )
+    from mainspring.flow.fair import Fair
+    from mainspring.flow.limits import Limit
+    from mainspring.flow.locks import lock, semaphore
+    from mainspring.flow.order import Ordered
+    from mainspring.flow.unique import Unique
+    from mainspring.limit_handles import LimitHandle, limit
     from mainspring.results import Result
     from mainspring.retries import Backoff
     from mainspring.tasks import Task, task
@@ -37,6 +47,7 @@ _HOMES = {
     "CurrentJob": "current",
     "current_job": "current",
     "Retry": "exceptions",
+    "RetryAfter": "exceptions",
     "MainspringError": "exceptions",
     "InvalidArguments": "exceptions",
     "BrokerUnavailable": "exceptions",
@@ -44,6 +55,17 @@ _HOMES = {
     "ResultTimeout": "exceptions",
     "NotInJob": "exceptions",
     "NotSentYet": "exceptions",
+    "NotUnique": "exceptions",
+    "KeyLocked": "exceptions",
+    "LockNotAcquired": "exceptions",
+    "Unique": "flow.unique",
+    "Fair": "flow.fair",
+    "Limit": "flow.limits",
+    "LimitHandle": "limit_handles",
+    "limit": "limit_handles",
+    "Ordered": "flow.order",
+    "lock": "flow.locks",
+    "semaphore": "flow.locks",
     "TimeLimitExceeded": "exceptions",
     "UnknownTask": "exceptions",
 }
@@ -51,20 +73,32 @@ __all__ = [
     "Backoff",
     "BrokerUnavailable",
     "CurrentJob",
+    "Fair",
     "InvalidArguments",
     "JobFailed",
+    "KeyLocked",
+    "Limit",
+    "LimitHandle",
+    "LockNotAcquired",
     "MainspringError",
     "NotInJob",
     "NotSentYet",
+    "NotUnique",
+    "Ordered",
     "Result",
     "ResultTimeout",
     "Retry",
+    "RetryAfter",
     "Task",
     "TimeLimitExceeded",
+    "Unique",
     "UnknownTask",
     "__version__",
     "current_job",
     "enqueue_many",
+    "limit",
+    "lock",
+    "semaphore",
     "task",
 ]
 

@@ -20,6 +20,7 @@ from mainspring import kinds, outbox
 from mainspring.brokers.base import Broker
 from mainspring.brokers.database import DatabaseBroker
 from mainspring.brokers.memory import MemoryBroker
+from mainspring.brokers.uniqueness import OnConflict
 from mainspring.calls import check_path, check_signature
 from mainspring.clock import SECOND, to_moment
 from mainspring.compat import (
@@ -35,10 +36,13 @@ from mainspring.compat import (
 )
 from mainspring.conf import Options, did_you_mean, options_for, prefix_for
 from mainspring.exceptions import InvalidArguments
+from mainspring.flow.limits import Limit, named, of_queue
+from mainspring.flow.order import order_key
 from mainspring.job import Job
 from mainspring.kinds import LONGEST_QUEUE_NAME
 from mainspring.payload import encode_arguments
 from mainspring.results import Result, result_of, shown
+from mainspring.signatures import bound
 from mainspring.tasks import Task, copy_task
 
 LONGEST_ID = 36  # characters, the width of its column
@@ -86,6 +90,9 @@ class MainspringBackend(BaseTaskBackend):
         """
         Store a call of the task as a job that exists if and only if the caller's transaction commits.
 
+        Where the task is unique and another job stands for this call, return that one's result, whose `is_existing`
+        is True, or raise NotUnique.
+
         Raise InvalidTask or InvalidArguments, with nothing stored, for what could never be run.
         """
         return self.enqueue_many(task, [(args, kwargs)])[0]
@@ -95,11 +102,16 @@ class MainspringBackend(BaseTaskBackend):
         self.validate_task(task)
         check_path(task.func, task.module_path, self.alias)
         jobs = self._jobs(task, list(calls))
-        if jobs:
-            outbox.deliver(self.broker, jobs, on_commit=self.mainspring_options.on_commit)
-        results = [self._enqueued(task, job) for job in jobs]
+        unique = getattr(task, "unique", None)
+        on_conflict = None if unique is None else OnConflict(unique.on_conflict)
+        standing = outbox.deliver(self.broker, jobs, self.mainspring_options.on_commit, on_conflict) if jobs else []
+        results = [
+            self._enqueued(task, stands) if stands.id == job.id else self._existing(stands)
+            for job, stands in zip(jobs, standing, strict=True)
+        ]
         for result in results:
-            task_enqueued.send(type(self), task_result=result)
+            if not result.is_existing:
+                task_enqueued.send(type(self), task_result=result)
         return results
 
     def get_result(self, result_id: str) -> Result:
@@ -148,6 +160,7 @@ class MainspringBackend(BaseTaskBackend):
             at=at,
             run_after=_run_after(task.run_after, at),
             max_crashes=getattr(task, "max_crashes", None),
+            **_flow_of(task, args, kwargs, of_queue(task.queue_name, self.mainspring_options.queue_settings)),
         )
 
     def _enqueued(self, task: AnyTask, job: Job) -> Result:
@@ -155,6 +168,11 @@ class MainspringBackend(BaseTaskBackend):
             task = copy_task(task, type(task), run_after=shown(job.run_after))
         result = result_of(job, self.alias)
         object.__setattr__(result, "task", task)
+        return result
+
+    def _existing(self, job: Job) -> Result:
+        result = result_of(job, self.alias)
+        object.__setattr__(result, "is_existing", True)
         return result
 
     def _find(self, id: str) -> Job | None:
@@ -288,6 +306,26 @@ def _check_run_after(run_after: object) -> None:
             f"run_after must be an aware datetime. {run_after!r} has no time zone: give it one with "
             "django.utils.timezone.make_aware(), or give a timedelta."
         )
+
+
+def _flow_of(
+    task: AnyTask, args: Sequence[Any], kwargs: Mapping[str, Any], of_its_queue: tuple[Limit, ...]
+) -> dict[str, Any]:
+    """Return what a job of this call has that keeps it from getting in the way of others."""
+    own = task if isinstance(task, Task) else None
+    limits = (*(own.all_limits if own else ()), *of_its_queue)
+    if not limits and not (own and (own.unique or own.ordered or own.fair_by)):
+        return {}
+    path = task.module_path
+    call = bound(task.func, task.takes_context, args, kwargs)
+    flow: dict[str, Any] = {"limits": named(limits, path, call)}
+    if own and own.unique:
+        flow["unique_key"] = own.unique.key(path, call)
+    if own and own.ordered and own.key:
+        flow |= {"order_key": order_key(own.key, path, call), "blocks": own.ordered.blocks}
+    if own and own.fair_by:
+        flow["fair_key"] = own.fair_by.key(path, task.queue_name, int(task.priority), call)
+    return flow
 
 
 def _run_after(value: datetime | timedelta | None, at: int) -> int | None:

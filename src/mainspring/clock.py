@@ -47,6 +47,11 @@ class Clock:
         """Return seconds that only ever grow, time spent suspended included; for leases and delays."""
         return (_boottime_us() + self._travelled) / SECOND
 
+    @property
+    def travelled(self) -> int:
+        """By how many microseconds tests have moved this clock; a store that asks its own adds them."""
+        return self._travelled
+
     def sync(self, store_moment: int) -> None:
         """Take the store's time, just read, as the time now."""
         self.offset = store_moment - _boottime_us()

@@ -25,8 +25,24 @@ class NotSentYet(MainspringError):
     """A result was waited for inside the transaction that has yet to send its job."""
 
 
+class NotUnique(MainspringError):
+    """A job with the same unique key is there already; `job_id` is its id. Nothing was stored."""
+
+    def __init__(self, message: str, job_id: str = "") -> None:
+        super().__init__(message)
+        self.job_id = job_id
+
+
+class KeyLocked(BrokerUnavailable):
+    """Another transaction that has not ended yet has stored a job with the same unique key; trying again may help."""
+
+
 class ResultTimeout(MainspringError, TimeoutError):
     """A job did not end within the time that its caller would wait."""
+
+
+class LockNotAcquired(MainspringError, TimeoutError):
+    """A lock or semaphore had no room for its caller within the time that he would wait."""
 
 
 class JobFailed(MainspringError):
@@ -67,6 +83,10 @@ class Quarantined(MainspringError):
     """The job ended because its worker died under it as often as the task allows."""
 
 
+class Superseded(MainspringError):
+    """The job had to come back, and another with its unique key had been enqueued meanwhile."""
+
+
 class Cancelled(MainspringError):
     """The job was cancelled before it ran."""
 
@@ -81,3 +101,17 @@ class Retry(MainspringError):
     def __init__(self, delay: object = None, reason: str = "") -> None:
         super().__init__(reason or "The task asked to be run again.")
         self.delay = delay
+
+
+class RetryAfter(MainspringError):
+    """
+    Raise this inside a task when somebody else has said to come back later: it runs again then, and no attempt counts.
+
+    `delay` is seconds, a timedelta, a text such as "30s", or what an HTTP header Retry-After says: a number or a date.
+    Until then nothing starts under the limit of the name `limit`; without one, under any limit that the job has.
+    """
+
+    def __init__(self, delay: object, limit: str | None = None) -> None:
+        super().__init__(f"The task asked to be run again after {delay}.")
+        self.delay = delay
+        self.limit = limit

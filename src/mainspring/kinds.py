@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from django.conf import settings
 
+from mainspring.brokers.rates import parse_rate
 from mainspring.durations import to_seconds
 from mainspring.retries import parse_backoff
 
@@ -129,6 +130,11 @@ def _size(value: Any) -> int:
     return int(whole(1_000_000, 10**15).read(value))
 
 
+def _rate(value: Any) -> str:
+    parse_rate(value)
+    return str(value)
+
+
 def _settings_of_queues(value: Any) -> dict[str, dict[str, Any]]:
     if not isinstance(value, Mapping):
         raise ValueError
@@ -167,7 +173,9 @@ SIZE_IN_BYTES = Kind("a number of bytes or a text like '300MB' or '1.5GB', at le
 TIMEOUT = duration("0s", "365d")
 TIMEOUT_OR_NONE = none_for_zero(TIMEOUT)
 GRACE = duration("0s", "1d")
-OF_A_QUEUE = {"timeout": TIMEOUT_OR_NONE, "grace": GRACE}
+RATE = Kind("a rate such as '100/m', '5/10s' or '1000/h'", _rate)
+CONCURRENCY = whole(1, 1_000_000_000)
+OF_A_QUEUE = {"timeout": TIMEOUT_OR_NONE, "grace": GRACE, "rate": RATE, "concurrency": CONCURRENCY}
 QUEUE_SETTINGS = Kind(f"a dict of queue names, each with a dict of {', '.join(OF_A_QUEUE)}", _settings_of_queues)
 DATABASE = Kind("the name of one of DATABASES", _database)
 URL_EXAMPLE = 'For example "redis://localhost:6379/0", or "rediss://user:password@host:6380/0" for TLS.'

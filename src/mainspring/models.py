@@ -35,12 +35,21 @@ class AnyJob(models.Model):
     started_at = models.BigIntegerField(null=True)
     last_attempted_at = models.BigIntegerField(null=True)
     finished_at = models.BigIntegerField(null=True)
+    unique_key = models.CharField(max_length=64, null=True)
+    limits = models.TextField(null=True)
+    order_key = models.CharField(max_length=200, null=True)
+    fair_key = models.CharField(max_length=220, null=True)
 
     class Meta:
         abstract = True
 
     def __str__(self) -> str:
         return f"{self.task_path} {self.id} ({self.state})"
+
+    @classmethod
+    def check(cls, **kwargs: Any) -> list[CheckMessage]:
+        # MySQL ignores the condition of an index, which is as well, and whole constraints, which the migration makes.
+        return [message for message in super().check(**kwargs) if message.id not in ("models.W036", "models.W037")]
 
 
 class Job(AnyJob):
@@ -50,19 +59,33 @@ class Job(AnyJob):
     # row within its page) and the many deferred jobs stay out of the claim's way.
     rank = models.BigIntegerField(null=True)
     due_at = models.BigIntegerField(null=True)
+    holds_key = models.CharField(max_length=64, null=True)
+    parked_under = models.CharField(max_length=200, null=True)
+    place = models.BigIntegerField(null=True)
+    blocks = models.CharField(max_length=32, null=True)
+    turn = models.BigIntegerField(null=True)
 
     class Meta:
         db_table = "mainspring_job"
+        constraints = [
+            # MySQL has no constraints with a condition; the migration makes one without.
+            models.UniqueConstraint(
+                fields=["holds_key"], condition=models.Q(holds_key__isnull=False), name="mainspring_job_key"
+            ),
+        ]
         indexes = [
             models.Index(fields=["queue_name", "rank"], name="mainspring_job_rank"),
             # Only jobs that wait for their moment have one.
             models.Index(fields=["due_at"], condition=models.Q(due_at__isnull=False), name="mainspring_job_due"),
+            models.Index(
+                fields=["parked_under", "place"],
+                condition=models.Q(parked_under__isnull=False),
+                name="mainspring_job_parked",
+            ),
+            models.Index(
+                fields=["order_key", "turn"], condition=models.Q(order_key__isnull=False), name="mainspring_job_order"
+            ),
         ]
-
-    @classmethod
-    def check(cls, **kwargs: Any) -> list[CheckMessage]:
-        # MySQL ignores the condition of an index, which is as well.
-        return [message for message in super().check(**kwargs) if message.id != "models.W037"]
 
 
 class Finished(AnyJob):
@@ -71,7 +94,14 @@ class Finished(AnyJob):
     class Meta:
         db_table = "mainspring_finished"
         verbose_name = "finished job"
-        indexes = [models.Index(fields=["state", "finished_at"], name="mainspring_finished_state")]
+        indexes = [
+            models.Index(fields=["state", "finished_at"], name="mainspring_finished_state"),
+            models.Index(
+                fields=["unique_key", "enqueued_at"],
+                condition=models.Q(unique_key__isnull=False),
+                name="mainspring_finished_key",
+            ),
+        ]
 
 
 class Outbox(models.Model):
@@ -126,6 +156,69 @@ class Reach(models.Model):
 
     def __str__(self) -> str:
         return f"{self.worker_id} in {self.queue_name}: {self.low} to {self.high}"
+
+
+class Limit(models.Model):
+    """Where a limit stands; `is_given` says that its numbers were given at run time."""
+
+    name = models.CharField(primary_key=True, max_length=200)
+    concurrency = models.IntegerField(null=True)
+    rate = models.TextField(null=True)
+    is_given = models.IntegerField(db_default=0)
+    seen = models.TextField(db_default="[]")
+    paused_until = models.BigIntegerField(db_default=0)
+    promised = models.BigIntegerField(db_default=0)
+
+    class Meta:
+        db_table = "mainspring_limit"
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Hold(models.Model):
+    """What a running job holds of a limit."""
+
+    pk = models.CompositePrimaryKey("limit_name", "job_id")
+    limit_name = models.CharField(max_length=200)
+    job_id = models.CharField(max_length=36)
+    cost = models.IntegerField()
+
+    class Meta:
+        db_table = "mainspring_hold"
+        indexes = [models.Index(fields=["job_id"], name="mainspring_hold_job")]
+
+    def __str__(self) -> str:
+        return f"{self.job_id} of {self.limit_name}"
+
+
+class Lease(models.Model):
+    """A place of a lock or semaphore that somebody holds."""
+
+    pk = models.CompositePrimaryKey("name", "token")
+    name = models.CharField(max_length=200)
+    token = models.BigIntegerField()
+    expires_at = models.BigIntegerField()
+
+    class Meta:
+        db_table = "mainspring_lease"
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.token}"
+
+
+class Fence(models.Model):
+    """The last token that was given to a holder of a lock or semaphore; a day later the name may be forgotten."""
+
+    name = models.CharField(primary_key=True, max_length=200)
+    token = models.BigIntegerField()
+
+    class Meta:
+        db_table = "mainspring_fence"
+        indexes = [models.Index(fields=["token"], name="mainspring_fence_token")]
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.token}"
 
 
 class Waiter(models.Model):

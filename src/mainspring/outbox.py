@@ -8,16 +8,20 @@ outbox in that transaction, sent right after the commit, or by a worker's sweep 
 import logging
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
+from typing import NamedTuple
 
 from django.db import DEFAULT_DB_ALIAS, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+from mainspring import job as machine
 from mainspring.brokers.base import Broker
 from mainspring.brokers.database.transactions import in_transaction
+from mainspring.brokers.uniqueness import OnConflict
 from mainspring.clock import SECOND
-from mainspring.exceptions import BrokerRefused, BrokerUnavailable, MainspringError, NotSentYet
+from mainspring.exceptions import BrokerRefused, BrokerUnavailable, KeyLocked, MainspringError, NotSentYet
 from mainspring.job import Job
-from mainspring.outbox_table import OutboxTable, Row, decode
+from mainspring.outbox_table import OutboxTable, Row, decode, on_conflict_of
 
 logger = logging.getLogger("mainspring")
 
@@ -29,23 +33,29 @@ LEFT_ALONE = 60.0  # seconds without a sweep of a database that has no outbox or
 _left_alone: dict[str, float] = {}
 
 
-def deliver(broker: Broker, jobs: Sequence[Job], *, on_commit: bool | None = None) -> bool:
+def deliver(
+    broker: Broker, jobs: Sequence[Job], on_commit: bool | None = None, on_conflict: OnConflict | None = None
+) -> Sequence[Job]:
     """
-    Push new jobs such that they exist if and only if the caller's transaction commits; return whether they are pushed.
+    Push new jobs such that they exist if and only if the caller's transaction commits; return what stands for each.
 
-    With `on_commit` True they wait in this process for the commit, not in the outbox; with False for nothing.
+    With `on_commit` True they wait in this process for the commit, not in the outbox; with False for nothing. With
+    `on_conflict` they have unique keys. Of one that has to wait nobody knows yet whether it meets another: if it does
+    when it is sent, and that stands for it, it is stored as DISCARDED.
     """
     connection = None if on_commit is False else _open_transaction(broker)
     if connection is None:
+        if on_conflict is not None:
+            return broker.push_unique(jobs, on_conflict)
         broker.push(jobs)
-        return True
+        return jobs
     if on_commit or not broker.is_shared:
-        transaction.on_commit(Sending(broker, jobs), using=connection.alias)
-        return False
-    _put(OutboxTable(connection.alias), broker, jobs)
+        transaction.on_commit(Sending(broker, jobs, on_conflict), using=connection.alias)
+        return jobs
+    _put(OutboxTable(connection.alias), broker, jobs, on_conflict)
     if connection.in_atomic_block:
-        transaction.on_commit(Sending(broker, jobs, outbox=connection.alias), using=connection.alias)
-    return False
+        transaction.on_commit(Sending(broker, jobs, on_conflict, outbox=connection.alias), using=connection.alias)
+    return jobs
 
 
 def now(broker: Broker) -> int:
@@ -56,9 +66,12 @@ def now(broker: Broker) -> int:
 class Sending:
     """Sends jobs after the commit; `outbox` is the alias of the database whose outbox holds them meanwhile."""
 
-    def __init__(self, broker: Broker, jobs: Sequence[Job], outbox: str | None = None) -> None:
+    def __init__(
+        self, broker: Broker, jobs: Sequence[Job], on_conflict: OnConflict | None = None, outbox: str | None = None
+    ) -> None:
         self.broker = broker
         self.jobs = jobs
+        self.on_conflict = on_conflict
         self.outbox = outbox
         self.is_sent = False
 
@@ -67,36 +80,72 @@ class Sending:
             return
         self.is_sent = True
         if self.outbox is None:
-            self.broker.push(self.jobs)
+            _send(self.broker, self.jobs, self.on_conflict, once=False)
             return
         try:
-            # A sweep may have been faster if the transaction took long.
-            self.broker.push(self.jobs, once=True)
-            OutboxTable(self.outbox).delete([job.id for job in self.jobs])
+            table = OutboxTable(self.outbox)
+            # A sweep may have been faster if the transaction took long. What meets others must not be sent by two.
+            holding = table.held([job.id for job in self.jobs]) if self.on_conflict else nullcontext()
+            with holding as held:
+                jobs = [job for job in self.jobs if held is None or job.id in held]
+                _send(self.broker, jobs, self.on_conflict, once=True)
+                table.delete([job.id for job in jobs])
         except MainspringError as error:
             ids = ", ".join(job.id for job in self.jobs[:10])
             logger.warning("Jobs %s stay in the outbox of DATABASES[%r] for now: %s", ids, self.outbox, error)
 
 
+def _send(broker: Broker, jobs: Sequence[Job], on_conflict: OnConflict | None, *, once: bool) -> None:
+    """Push jobs whose transaction has committed; those for which another stands are stored as discarded."""
+    if on_conflict is None:
+        broker.push(jobs, once=once)
+        return
+    standing = broker.push_unique(jobs, on_conflict.once_sent, once=once)
+    at = broker.clock.moment()
+    met = [
+        machine.leave_out(job, stands, at) for job, stands in zip(jobs, standing, strict=True) if stands.id != job.id
+    ]
+    if met:
+        broker.keep(met)
+
+
 def send_waiting(broker: Broker) -> None:
     """Send what waits for the commit of this thread's transactions, as if they had been committed."""
-    for sending in list(_waiting(broker)):
+    for _, sending in list(_waiting(broker)):
         sending()
 
 
 def waiting_jobs(broker: Broker) -> list[Job]:
     """Return the jobs that wait for the commit of one of this thread's transactions."""
-    return [job for sending in _waiting(broker) for job in sending.jobs]
+    return [job for _, sending in _waiting(broker) for job in sending.jobs]
+
+
+class Unsent(NamedTuple):
+    """A job on its way to its store; it waits in the outbox of a database, or for a commit there."""
+
+    job: Job
+    database: str
+    is_committed: bool
 
 
 def unsent(broker: Broker, id: str) -> Job | None:
     """Return a job that is on its way to this broker, or None."""
-    waiting = [job for job in waiting_jobs(broker) if job.id == id]
+    found = find_unsent(broker, id)
+    return None if found is None else found.job
+
+
+def find_unsent(broker: Broker, id: str, databases: Sequence[str] = (DEFAULT_DB_ALIAS,)) -> Unsent | None:
+    """Return where a job is that is on its way to this broker, or None; look into the outboxes of these databases."""
+    # By default not of all, which would open connections that nobody wants: a job is found as soon as it is sent.
+    waiting = [
+        Unsent(job, alias, False) for alias, sending in _waiting(broker) for job in sending.jobs if job.id == id
+    ]
     if waiting or not broker.is_shared:
         return waiting[0] if waiting else None
-    # Elsewhere it is found as soon as it is sent; a look into every database would open connections that nobody wants.
-    found = (table.get(broker.alias, id) for table in _tables(broker, [DEFAULT_DB_ALIAS]))
-    return next(found, None)
+    for table in _tables(broker, databases):
+        if (job := table.get(broker.alias, id)) is not None:
+            return Unsent(job, table.alias, not in_transaction(connections[table.alias]))
+    return None
 
 
 def raise_if_unsent(broker: Broker, id: str) -> None:
@@ -133,16 +182,17 @@ def _open_transaction(broker: Broker) -> BaseDatabaseWrapper | None:
     return deciding
 
 
-def _waiting(broker: Broker) -> Iterator[Sending]:
+def _waiting(broker: Broker) -> Iterator[tuple[str, Sending]]:
+    """Yield what waits for commits of this thread, with the alias of the database."""
     for connection in connections.all(initialized_only=True):
         for _, hook, *_ in connection.run_on_commit:
             if isinstance(hook, Sending) and hook.broker is broker and not hook.is_sent:
-                yield hook
+                yield connection.alias, hook
 
 
-def _put(table: OutboxTable, broker: Broker, jobs: Sequence[Job]) -> None:
+def _put(table: OutboxTable, broker: Broker, jobs: Sequence[Job], on_conflict: OnConflict | None) -> None:
     try:
-        table.insert(broker.alias, jobs)
+        table.insert(broker.alias, jobs, on_conflict)
     except BrokerUnavailable as error:
         raise BrokerUnavailable(
             f"A job for TASKS[{broker.alias!r}] in a transaction of DATABASES[{table.alias!r}] needs an outbox there; "
@@ -186,9 +236,11 @@ def _sweep(table: OutboxTable, broker: Broker) -> int:
 def _push(broker: Broker, rows: Sequence[Row]) -> set[str]:
     """Push the jobs of outbox rows; return the ids of those that the store refuses, or that nobody can read."""
     try:
-        broker.push([decode(text) for _, text in rows], once=True)
+        sent = [(decode(text), on_conflict_of(text)) for _, text in rows]
+        for on_conflict in dict.fromkeys(on_conflict for _, on_conflict in sent):
+            _send(broker, [job for job, how in sent if how == on_conflict], on_conflict, once=True)
         return set()
-    except (BrokerRefused, TypeError, ValueError) as error:
+    except (BrokerRefused, KeyLocked, TypeError, ValueError) as error:
         if len(rows) == 1:
             logger.error("Job %s in the outbox for %r cannot be sent: %s", rows[0][0], broker.alias, error)
             return {rows[0][0]}

@@ -11,6 +11,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from mainspring.brokers.database import errors
 from mainspring.brokers.database.broker import STORES
 from mainspring.brokers.database.tables import OUTBOX
+from mainspring.brokers.uniqueness import OnConflict
 from mainspring.job import Job
 
 T = TypeVar("T")
@@ -33,8 +34,8 @@ class OutboxTable:
             return False
         return OUTBOX in self._run(lambda connection: connection.introspection.table_names())
 
-    def insert(self, backend: str, jobs: Sequence[Job]) -> None:
-        rows = [(job.id, backend, encode(job), job.enqueued_at) for job in jobs]
+    def insert(self, backend: str, jobs: Sequence[Job], on_conflict: OnConflict | None = None) -> None:
+        rows = [(job.id, backend, encode(job, on_conflict), job.enqueued_at) for job in jobs]
         self._write(f"INSERT INTO {OUTBOX} (id, alias, job, created_at) VALUES (%s, %s, %s, %s)", rows)
 
     def get(self, backend: str, id: str) -> Job | None:
@@ -56,6 +57,15 @@ class OutboxTable:
         query = f"SELECT id, job FROM {OUTBOX} WHERE alias = %s AND created_at < %s ORDER BY created_at LIMIT %s"
         with store.transaction(self._connection):
             yield self._read(f"{query} {store.skip_locked}", [backend, before, limit])
+
+    @contextmanager
+    def held(self, ids: Sequence[str]) -> Iterator[set[str]]:
+        """Hold these rows in a transaction around the block; yield which of them, as another process may hold some."""
+        store = STORES[self._connection.vendor]()
+        marks = ", ".join(["%s"] * len(ids))
+        with store.transaction(self._connection):
+            rows = self._read(f"SELECT id FROM {OUTBOX} WHERE id IN ({marks}) {store.skip_locked}", ids)
+            yield {id for (id,) in rows}
 
     def delete(self, ids: Collection[str]) -> None:
         self._write(f"DELETE FROM {OUTBOX} WHERE id = %s", [(id,) for id in ids])
@@ -84,8 +94,15 @@ class OutboxTable:
         return errors.run(self._connection, verb)
 
 
-def encode(job: Job) -> str:
-    return json.dumps(job._asdict())
+def encode(job: Job, on_conflict: OnConflict | None = None) -> str:
+    facts = job._asdict()
+    return json.dumps(facts if on_conflict is None else facts | {"on_conflict": on_conflict})
+
+
+def on_conflict_of(text: str) -> OnConflict | None:
+    """Return what a job in an outbox row, which `decode` can read, does if it meets another with its unique key."""
+    value = json.loads(text).get("on_conflict")
+    return None if value is None else OnConflict(value)
 
 
 def decode(text: str) -> Job:

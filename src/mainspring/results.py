@@ -30,6 +30,7 @@ from mainspring.compat import (
 )
 from mainspring.durations import to_seconds
 from mainspring.exceptions import BrokerUnavailable, JobFailed, ResultTimeout
+from mainspring.explain import Explanation, explain
 from mainspring.job import Job, State, decode_list
 from mainspring.payload import decode_arguments, decode_result
 from mainspring.tasks import stored_task
@@ -73,8 +74,9 @@ class Result(GenericTaskResult[P, R], Generic[P, R]):
     logged.
     """
 
-    __slots__ = ("_job",)
+    __slots__ = ("_job", "is_existing")
     _job: Job
+    is_existing: bool  # did the enqueue that returned this meet a job that stands for it? see `mainspring.Unique`
 
     def __getattr__(self, name: str) -> Any:
         # Python comes here for a slot that is still empty.
@@ -153,6 +155,18 @@ class Result(GenericTaskResult[P, R], Generic[P, R]):
             pause = min(pause * 1.5, LONGEST_PAUSE)
             await self.arefresh()
         return self._outcome()
+
+    def explain(self) -> Explanation:
+        """
+        Return why the job does not run, or what has become of it, as its store says now; `str` of it is the text.
+
+        Raise BrokerUnavailable when the store cannot be reached.
+        """
+        return explain(self._broker, self.id)
+
+    async def aexplain(self) -> Explanation:
+        """Do as `explain`."""
+        return await sync_to_async(self.explain)()
 
     @property
     def _broker(self) -> Broker:
@@ -275,9 +289,10 @@ _READ: dict[str, Callable[[Job, str], Any]] = {
     "kwargs": lambda job, alias: decode_arguments(job.arguments)[1],
     "errors": _errors,
     "worker_ids": _worker_ids,
+    "is_existing": lambda job, alias: False,
     "_return_value": lambda job, alias: decode_result(job.result),
 }
-_CHANGING = _READ.keys() - {"task", "id", "args", "kwargs"}
+_CHANGING = _READ.keys() - {"task", "id", "is_existing"}
 
 
 def shown(moment: int | None) -> datetime | None:

@@ -1,7 +1,7 @@
 """Tasks: Django's Task with options of its own, the decorator that makes one, and the way back from a stored path."""
 
 import sys
-from collections.abc import Callable, Collection, Coroutine, Iterable
+from collections.abc import Callable, Collection, Coroutine, Iterable, Iterator
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from functools import lru_cache, partial
@@ -24,9 +24,14 @@ from mainspring.compat import (
     P,
     R,
 )
-from mainspring.conf import check_value, options_for, read_as
+from mainspring.conf import check_value, did_you_mean, options_for, read_as
 from mainspring.exceptions import InvalidOptions, UnknownTask
+from mainspring.flow.fair import By, Fair, parse_fair
+from mainspring.flow.limits import Limit, of_task, parse_limits
+from mainspring.flow.order import Key, Ordered, names_in, parse_key, parse_ordered
+from mainspring.flow.unique import Unique, parse_unique
 from mainspring.retries import parse_exceptions
+from mainspring.signatures import for_callers
 
 if TYPE_CHECKING:
     from mainspring.results import Result
@@ -43,7 +48,12 @@ class Task(GenericTask[P, R], Generic[P, R]):
     name of a kind of Backoff, a Backoff, a duration, a list of durations, or a function of the attempt and the
     exception. `retry_on` and `give_up_on` are exception classes; the latter goes first. `max_crashes` is at which
     death of its worker a job is given up; 0 means that it is never run twice. `timeout` is how long a run may last,
-    0 meaning without limit, and `grace` how long after that until a run that takes no notice is given up.
+    0 meaning without limit, and `grace` how long after that until a run that takes no notice is given up. `unique`
+    keeps a second job out while there is one: a Unique, or True for Unique(). `limits` are Limits that its jobs share
+    with all others that have limits of the same names; `rate` and `concurrency` are one for this task alone. With
+    `ordered` jobs that have the same `key` run one after the other: True, or an Ordered. The key is a text with names
+    of arguments in braces, or a function of the arguments. `fair_by` has jobs take turns by an argument of this name,
+    a function of the arguments, or a Fair with weights.
     """
 
     # Again, because before Django 6.1 a Task has no defaults.
@@ -60,6 +70,13 @@ class Task(GenericTask[P, R], Generic[P, R]):
     max_crashes: int | None = None
     timeout: float | None = None
     grace: float | None = None
+    unique: Unique | None = None
+    limits: tuple[Limit, ...] = ()
+    key: Key | None = None
+    ordered: Ordered | None = None
+    fair_by: Fair | None = None
+    rate: str | None = None
+    concurrency: int | None = None
 
     def __post_init__(self) -> None:
         backend = self.get_backend()
@@ -72,6 +89,11 @@ class Task(GenericTask[P, R], Generic[P, R]):
     @property
     def is_async(self) -> bool:
         return iscoroutinefunction(self.func)
+
+    @property
+    def all_limits(self) -> tuple[Limit, ...]:
+        """Its limits, and that which it has for itself alone."""
+        return (*self.limits, *of_task(self.module_path, self.rate, self.concurrency))
 
     if TYPE_CHECKING:
 
@@ -140,6 +162,13 @@ def task(
     max_crashes: int | None = ...,
     timeout: timedelta | float | str | None = ...,
     grace: timedelta | float | str | None = ...,
+    unique: Unique | bool | None = ...,
+    limits: Limit | Iterable[Limit] = ...,
+    key: Key | None = ...,
+    ordered: Ordered | bool | None = ...,
+    fair_by: Fair | By | None = ...,
+    rate: str | None = ...,
+    concurrency: int | None = ...,
 ) -> Decorator: ...
 @overload
 def task(
@@ -155,6 +184,13 @@ def task(
     max_crashes: int | None = ...,
     timeout: timedelta | float | str | None = ...,
     grace: timedelta | float | str | None = ...,
+    unique: Unique | bool | None = ...,
+    limits: Limit | Iterable[Limit] = ...,
+    key: Key | None = ...,
+    ordered: Ordered | bool | None = ...,
+    fair_by: Fair | By | None = ...,
+    rate: str | None = ...,
+    concurrency: int | None = ...,
 ) -> ContextDecorator: ...
 def task(function: Callable[..., Any] | None = None, **options: Any) -> Any:
     """
@@ -288,8 +324,24 @@ def _check_options(task: Task) -> None:
             object.__setattr__(task, name, read(given))
         except (InvalidOptions, ValueError) as error:
             problems.append(f"@task {task.module_path}, {name}: {error}.")
+    if not problems:
+        problems = [f"@task {task.module_path}, {problem}" for problem in _misfits(task)]
     if problems:
         raise InvalidTask("\n".join(problems))
+
+
+def _misfits(task: Task) -> Iterator[str]:
+    """Yield what does not fit together among options that are good each by itself."""
+    if (task.key is None) != (task.ordered is None):
+        yield "key and ordered go together: give both, such as key='order:{order_id}', ordered=True, or neither."
+    known = list(for_callers(task.func, task.takes_context).parameters)
+    by = task.unique.by if task.unique is not None and isinstance(task.unique.by, tuple) else ()
+    fair_by = (task.fair_by.by,) if task.fair_by is not None and isinstance(task.fair_by.by, str) else ()
+    key = names_in(task.key) if isinstance(task.key, str) else ()
+    for place, names in (("unique: by", by), ("key", key), ("fair_by", fair_by)):
+        for name in names:
+            if name not in known:
+                yield f"{place}: the function has no argument {name!r}{did_you_mean(name, known)}"
 
 
 def _or_none(read: Callable[[Any], Any]) -> Callable[[Any], Any]:
@@ -304,4 +356,11 @@ _READ: dict[str, Callable[[Any], Any]] = {
     "max_crashes": _or_none(partial(check_value, "max_crashes")),
     "timeout": _or_none(partial(read_as, kinds.TIMEOUT)),
     "grace": _or_none(partial(check_value, "grace")),
+    "unique": parse_unique,
+    "limits": parse_limits,
+    "key": parse_key,
+    "ordered": parse_ordered,
+    "fair_by": parse_fair,
+    "rate": _or_none(partial(read_as, kinds.RATE)),
+    "concurrency": _or_none(partial(read_as, kinds.CONCURRENCY)),
 }

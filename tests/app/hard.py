@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import ctypes
+import functools
 import logging
 import multiprocessing
 import os
@@ -334,3 +335,39 @@ def terminate_a_program():
 @mainspring.task
 def count():
     return Note.objects.count()
+
+
+@mainspring.task(unique=mainspring.Unique(by="key", on_conflict="after"))
+def exclusive(key, log):
+    """Note in a file when the run begins and ends; nobody else may run with this key meanwhile."""
+    note = functools.partial(_append, log)
+    note(f"begin {key} {os.getpid()} {time.monotonic_ns()}")
+    time.sleep(0.02)
+    note(f"end {key} {os.getpid()} {time.monotonic_ns()}")
+
+
+def _append(path, line):
+    """Write one line in one call, so that lines of several processes do not mix."""
+    file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    try:
+        os.write(file, f"{line}\n".encode())
+    finally:
+        os.close(file)
+
+
+@mainspring.task(key="line:{key}", ordered=True, max_crashes=20)
+def in_order(key, step, log):
+    """Note in a file when the run begins and ends; those of earlier steps have ended before."""
+    note = functools.partial(_append, log)
+    note(f"begin {key} {step}")
+    time.sleep(0.005)
+    note(f"end {key} {step}")
+
+
+@mainspring.task(limits=mainspring.Limit("few", concurrency=2), max_crashes=20)
+def few_at_once(log):
+    """Note in a file when the run begins and ends; one other may run meanwhile, and no more."""
+    note = functools.partial(_append, log)
+    note(f"begin {os.getpid()} {time.monotonic_ns()}")
+    time.sleep(0.02)
+    note(f"end {os.getpid()} {time.monotonic_ns()}")

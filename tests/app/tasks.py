@@ -166,3 +166,83 @@ def is_inheritable(fd):
         return os.get_inheritable(fd)
     except OSError:
         return False
+
+
+@mainspring.task(unique=True)
+def sync(account_id, dry=False):
+    return account_id
+
+
+@mainspring.task(unique=mainspring.Unique(by="account_id", until="start", on_conflict="replace"))
+def reindex(account_id, text):
+    return text
+
+
+@mainspring.task(unique=mainspring.Unique(by=lambda account_id, text: account_id % 10, on_conflict="raise"))
+def by_shard(account_id, text):
+    return text
+
+
+@mainspring.task(unique=mainspring.Unique(on_conflict="after"))
+def once_more(account_id):
+    return account_id
+
+
+@mainspring.task(unique=mainspring.Unique(window="10m"))
+def once_in_ten_minutes(account_id):
+    return account_id
+
+
+@mainspring.task(unique=mainspring.Unique(by=["account_id"], until="start"), max_attempts=3, backoff=[0.0])
+def enqueue_a_twin_and_fail(account_id, depth=0):
+    """Enqueue another with the same key, and fail, so that it would have to come back beside that."""
+    if depth == 0:
+        enqueue_a_twin_and_fail.enqueue(account_id, depth=1)
+        raise ValueError("boom")
+    return depth
+
+
+@mainspring.task(limits=[mainspring.Limit("stripe:{account_id}", concurrency=1), mainspring.Limit("all", rate="2/m")])
+def charge(account_id):
+    return account_id
+
+
+@mainspring.task(key="order:{order_id}", ordered=True)
+def ship(order_id, step=0):
+    return step
+
+
+@mainspring.task(
+    key=lambda order_id: order_id % 2, ordered=mainspring.Ordered(retries_block=False), max_attempts=2, backoff=[60.0]
+)
+def ship_or_fail(order_id):
+    if order_id < 0:
+        raise ValueError("boom")
+    return order_id
+
+
+@mainspring.task(limits=mainspring.Limit("api", concurrency=5), max_attempts=1)
+def call_api(delay, limit=None):
+    """Be told to come back later the first time."""
+    if delay and not asked:
+        asked.append(delay)
+        raise mainspring.RetryAfter(delay, limit)
+    return delay
+
+
+asked = []
+
+
+@mainspring.task(rate="1/m", concurrency=3)
+def rarely(number):
+    return number
+
+
+@mainspring.task
+def pause_the_api():
+    mainspring.current_job().limit("api").pause("1m")
+
+
+@mainspring.task(fair_by="tenant")
+def report(tenant, page):
+    return page

@@ -19,7 +19,7 @@ from tests.app import tasks
 
 def pytest_collection_modifyitems(items):
     for item in items if settings.STORE == "redis" else ():
-        if Path(__file__).parent in item.path.parents:
+        if Path(__file__).parent in item.path.parents and item.get_closest_marker("django_db") is None:
             # In the usual test's transaction a job would wait in the outbox for a commit that never comes.
             item.add_marker(pytest.mark.django_db(transaction=True), append=False)
 

@@ -4,6 +4,7 @@ A property test: memory and another broker are driven side by side by random ste
 Memory alone is checked too: every step must be a legal move, and counters never shrink.
 """
 
+import json
 import os
 from itertools import repeat
 
@@ -20,9 +21,13 @@ from hypothesis.stateful import (
 )
 
 from mainspring import job as machine
+from mainspring.brokers.admission import Change, Demand, Level, Request, costs_of
 from mainspring.brokers.base import Pulse, Question, Turn, WorkerInfo
 from mainspring.brokers.memory import MemoryBroker
+from mainspring.brokers.rates import parse_rate
+from mainspring.brokers.uniqueness import OnConflict
 from mainspring.clock import SECOND
+from mainspring.exceptions import NotUnique
 from mainspring.job import ENDS, MOVES, State
 from tests.contract import jobs
 from tests.contract.brokers import new_broker
@@ -51,6 +56,49 @@ new_jobs = st.fixed_dictionaries(
         "max_crashes": st.none() | max_crashes,
     }
 )
+
+
+keyed_jobs = st.fixed_dictionaries(
+    {
+        "unique_key": st.builds(
+            "{}:{}".format,
+            st.sampled_from(["start", "finish", "finish/50000000"]),
+            st.sampled_from("abc"),
+        ),
+        "queue_name": st.sampled_from(QUEUES),
+        "task_path": st.sampled_from(TASKS),
+    }
+)
+
+
+limited_jobs = st.fixed_dictionaries(
+    {
+        "limits": st.none()
+        | st.dictionaries(st.sampled_from("xy"), st.integers(1, 2), min_size=1).map(
+            lambda costs: json.dumps(sorted(costs.items()))
+        ),
+        "order_key": st.sampled_from([None, "key:a", "key:b"]),
+        "fair_key": st.sampled_from([None, "1000:fair:0:mail:=a", "250:fair:0:mail:=b", "1000:fair:0:mail:=c"]),
+        "blocks": st.sampled_from(["", "retrying", "deferred", "retrying deferred"]),
+        "priority": st.sampled_from([0, 0, 1]),
+        "queue_name": st.sampled_from(QUEUES),
+        "task_path": st.sampled_from(TASKS),
+    }
+)
+changes = st.builds(Change, is_given=st.sampled_from([None, True, False]), concurrency=st.none() | st.integers(1, 4))
+
+
+def asking(job, rate):
+    """Return the request of a claimed job."""
+    return Request(job, [Demand(name, cost, 2, rate) for name, cost in costs_of(job)])
+
+
+def pushed_unique(broker, new, on_conflict):
+    """Push jobs with unique keys; return what stands for each, nothing where that is an error."""
+    try:
+        return broker.push_unique(new, on_conflict)
+    except NotUnique:
+        return []
 
 
 def write(way, job, at, delay):
@@ -119,6 +167,17 @@ class Brokers(RuleBasedStateMachine):
         self.each(lambda broker: broker.push([*again, new], once=True))
         self.ids.append(new.id)
 
+    @rule(several=st.lists(keyed_jobs, min_size=1, max_size=4), on_conflict=st.sampled_from(OnConflict), delay=seconds)
+    def push_unique(self, several, on_conflict, delay):
+        """Push jobs with unique keys, of which others may hold some."""
+        new = []
+        for facts in several:
+            at = self.clock.tick()
+            new.append(jobs.new(self.brokers[0], at=at, run_after=at + delay * SECOND if delay else None, **facts))
+        self.may_be_passed_over = True  # one that is replaced may go to an early place
+        standing = self.each(lambda broker: pushed_unique(broker, new, on_conflict))
+        self.ids += [job.id for job in standing[0] if job.id not in self.ids]
+
     @precondition(lambda self: self.ids)
     @rule(wanted=st.lists(ages, min_size=1, max_size=4))
     def cancel(self, wanted):
@@ -144,6 +203,35 @@ class Brokers(RuleBasedStateMachine):
         skip_tasks = ["app.tasks.gone", "app.tasks.never"] if skip else []
         claimed = self.each(lambda broker: broker.claim(worker, queues, limit, skip_tasks, alone=alone))
         self.claims += zip(*claimed, strict=True)
+
+    @rule(several=st.lists(limited_jobs, min_size=1, max_size=4), delay=seconds)
+    def push_limited(self, several, delay):
+        """Push jobs that need something of limits, or have an order."""
+        new = []
+        for facts in several:
+            at = self.clock.tick()
+            new.append(jobs.new(self.brokers[0], at=at, run_after=at + delay * SECOND if delay else None, **facts))
+        self.each(lambda broker: broker.push(new))
+        self.ids += [job.id for job in new]
+
+    @precondition(lambda self: self.claims)
+    @rule(which=st.lists(ages, min_size=1, max_size=6), rate=st.none() | st.just(parse_rate("2/10s")))
+    def admit(self, which, rate):
+        """Ask for what claims need of limits, of which some may be old."""
+        self.clock.tick()
+        asked = {claim[0].id: claim for claim in chosen(self.claims, which) if machine.asks_for_leave(claim[0])}
+        per_broker = iter(zip(*asked.values(), strict=True)) if asked else repeat(())
+        self.may_be_passed_over = True
+        self.each(lambda broker: broker.admit([asking(job, rate) for job in next(per_broker)]))
+
+    @rule(name=st.sampled_from("xy"), change=changes)
+    def change_limit(self, name, change):
+        self.may_be_passed_over = True
+        self.each(lambda broker: broker.change_limit(name, change))
+
+    @invariant()
+    def same_limits(self):
+        self.each(lambda broker: [(broker.level(name) or Level(), broker.holding(name)) for name in "xy"])
 
     @precondition(lambda self: self.claims)
     @rule(outcomes=st.lists(st.tuples(ages, ways, seconds), min_size=1, max_size=6))
@@ -341,5 +429,5 @@ def test_stored(check, stored_broker):
 
 def as_two(here, there):
     """Return a broker that does not learn what is new or went back, as if another process put it there."""
-    here.push, here.settle, here.promote = there.push, there.settle, there.promote
+    here.push, here.push_keyed, here.settle, here.promote = there.push, there.push_keyed, there.settle, there.promote
     return here

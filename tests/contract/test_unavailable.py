@@ -7,6 +7,7 @@ from django.conf import settings
 from django.db import connections
 
 from mainspring.brokers.base import WorkerInfo
+from mainspring.brokers.leases import Lease
 from mainspring.exceptions import BrokerUnavailable
 from mainspring.job import ENDS
 from tests import sessions
@@ -22,6 +23,9 @@ VERBS = {
     "claim": lambda broker, job: broker.claim("w1", None, 1),
     "claim from queues": lambda broker, job: broker.claim("w1", ["default", "mail"], 1, ["app.gone"]),
     "settle": lambda broker, job: broker.settle([job]),
+    "take_lease": lambda broker, job: broker.take_lease(job.id, 1),
+    "renew_leases": lambda broker, job: broker.renew_leases([Lease(job.id, 1)]),
+    "drop_lease": lambda broker, job: broker.drop_lease(Lease(job.id, 1)),
     "held_by": lambda broker, job: broker.held_by(["w1"], 1),
     "promote": lambda broker, job: broker.promote(1),
     "cancel": lambda broker, job: broker.cancel([job.id]),

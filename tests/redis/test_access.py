@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from mainspring.brokers.base import WorkerInfo
+from mainspring.brokers.leases import Lease
 from mainspring.brokers.redis.broker import PUSHED_AT_ONCE
 from mainspring.exceptions import BrokerUnavailable
 from tests.contract import jobs
@@ -56,6 +57,9 @@ def use(broker):
     broker.questions(["w1"])
     broker.counts(0)
     broker.adopt("here")
+    lease = Lease("import:7", broker.take_lease("import:7", 1))
+    assert broker.renew_leases([lease]) == {lease}
+    broker.drop_lease(lease)
     broker.wake()
     broker.leave(["w1"])
     broker.workers()

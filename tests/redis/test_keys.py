@@ -4,9 +4,12 @@ import re
 
 import pytest
 
+from mainspring.brokers.admission import Demand, Request
 from mainspring.brokers.base import WorkerInfo
+from mainspring.brokers.leases import Lease
 from mainspring.brokers.redis.broker import MOST_AT_ONCE, PUSHED_AT_ONCE
 from mainspring.brokers.redis.keys import Keys
+from mainspring.brokers.uniqueness import OnConflict
 from mainspring.exceptions import BrokerRefused
 from tests.contract import jobs
 
@@ -21,6 +24,11 @@ def test_all_keys_share_a_tag_and_are_known_before(broker, redis):
     broker.beat([WorkerInfo("w1")])
     broker.adopt("here")
     broker.answer(broker.ask("w1", "stack", "x"), "text")
+    broker.push_unique([jobs.new(broker, unique_key="finish:ab12")], OnConflict.EXISTING)
+    jobs.pushed(broker, 2, limits='[["x", 1]]', order_key="key:a", queue_name="limited")
+    claims = broker.claim("w1", ["limited"], 2)
+    broker.admit([Request(job, [Demand("x", 1, 1)]) for job in claims])
+    broker.take_lease("import:7", 1)
 
     found = {key.decode() for key in redis.keys("*")}
     keys = Keys.of("mainspring:default")
@@ -52,6 +60,15 @@ def test_a_deleted_job_leaves_nothing(broker, redis):
 
     assert broker.get(cancelled.id) is broker.get(later.id) is None
     assert redis.keys("*") == []
+
+
+def test_a_lock_that_is_given_back_leaves_a_number(broker, redis):
+    """The last token, for a day at least."""
+    broker.drop_lease(Lease("import:7", broker.take_lease("import:7", 1)))
+    keys = Keys.of("mainspring:default")
+
+    assert redis.keys("*") == [keys.fences.encode()]
+    assert redis.zcard(keys.fences) == 1
 
 
 def test_a_refused_push_of_many_leaves_a_guard_for_long(broker, redis):

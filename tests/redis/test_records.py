@@ -109,4 +109,5 @@ def test_a_key_that_holds_something_else_is_named(broker, redis, field):
         broker.answer_to("id")
         broker.claim("w1", None, 1, alone=True)
         broker.adopt("here") or broker.beat([], None)
+        broker.take_lease("a", 1)
         broker.check()

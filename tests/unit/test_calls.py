@@ -4,7 +4,7 @@ from inspect import signature
 
 import pytest
 
-from mainspring.calls import _numbers_of_arguments
+from mainspring.signatures import numbers_of_arguments
 
 FUNCTIONS = [
     lambda: None,
@@ -29,4 +29,4 @@ def test_as_if_bound(function, number):
     else:
         fits = True
 
-    assert (number in _numbers_of_arguments(function)) == fits
+    assert (number in numbers_of_arguments(function)) == fits

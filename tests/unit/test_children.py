@@ -264,3 +264,13 @@ def test_a_process_that_had_no_room_to_hear_is_told_again(make):
     heard += crew.heard(1)
 
     assert [message for message in heard if "full" not in message] == [{"retire": True}]
+
+
+def test_what_a_process_cannot_run_goes_with_the_next_beat(make):
+    crew = make()
+    crew.start_missing()
+    crew.say(1, ready=True)
+    assert crew.children.infos()[0].facts["left_alone"] == []
+    crew.say(1, left_alone=["app.tasks.gone"])
+
+    assert crew.children.infos()[0].facts["left_alone"] == ["app.tasks.gone"]

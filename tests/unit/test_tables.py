@@ -7,8 +7,12 @@ from django.core.management import call_command
 from mainspring.brokers.database import tables
 
 COLUMNS = {
-    tables.JOB: tables.JOB_COLUMNS,
+    tables.JOB: (*tables.JOB_COLUMNS, "turn"),  # which is the store's own business
     tables.FINISHED: tables.FINISHED_COLUMNS,
+    tables.LIMIT: tables.LIMIT_COLUMNS,
+    tables.HOLD: tables.HOLD_COLUMNS,
+    tables.LEASE: tables.LEASE_COLUMNS,
+    tables.FENCE: tables.FENCE_COLUMNS,
     tables.WORKER: tables.WORKER_COLUMNS,
     tables.OUTBOX: ("id", "alias", "job", "created_at"),
     tables.WAITER: ("id", "job_id", "expires_at"),

@@ -54,6 +54,7 @@ class Reports:
 
     def __init__(self):
         self.reason = ""
+        self.paths_left_alone = set()
         self.trusted_since = 0.0
         self.is_retiring = threading.Event()
 
@@ -63,6 +64,9 @@ class Reports:
     def busy(self): ...
     def set_clock(self, clock): ...
     def deferred(self, due_at): ...
+    def left_alone(self, paths):
+        self.paths_left_alone = set(paths)
+
     def retiring(self, reason):
         self.reason = reason
         self.is_retiring.set()
@@ -138,6 +142,19 @@ def test_a_job_of_a_kind_that_this_process_does_not_run_is_left_alone(make, opti
 
     assert bench.has_ended()
     assert bench.state(job) == State.READY
+
+
+def test_tasks_that_cannot_be_found_are_told(make):
+    """So that whoever asks why a job waits learns it; and no more once they can be found."""
+    bench = make(drain=True)
+    at = bench.broker.clock.moment()
+    facts = {"arguments": "{}", "queue_name": "default", "priority": 0, "at": at}
+    job = new_job(task_path=f"{__name__}.nothing", **facts)
+    bench.broker.push([job])
+    bench.start()
+
+    assert bench.has_ended()
+    assert (bench.state(job), bench.reports.paths_left_alone) == (State.READY, {f"{__name__}.nothing"})
 
 
 def test_a_worker_that_has_taken_its_jobs_says_so_while_they_run(make):

@@ -6,12 +6,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from mainspring import job as machine
+from mainspring.brokers.admission import Change, Level, Request
 from mainspring.brokers.deaths import WorkerDeath
+from mainspring.brokers.leases import Lease
+from mainspring.brokers.uniqueness import OnConflict, merged
 from mainspring.clock import SECOND, Clock
 from mainspring.exceptions import BrokerRefused, BrokerUnavailable
 from mainspring.job import Job, State
 
 INLINE = "inline"  # the worker id of whoever runs jobs in the calling thread, who has no beat
+KEY_WAIT = 2.0  # seconds that an enqueue waits for a transaction that may store a job with the same unique key
 QUESTIONS_KEPT = 3600 * SECOND  # whoever asked before has gone
 
 
@@ -149,8 +154,24 @@ class Broker(ABC):
         """
         Store new jobs in one go, all or none, and wake a worker once they can be seen.
 
+        None holds a unique key: see `push_unique`.
         `once` leaves out every job whose id the store already holds, live or ended; without it the ids must be new.
         Raise BrokerRefused when the store will not take a value, or holds a live job under one of the ids.
+        """
+
+    @abstractmethod
+    def keep(self, jobs: Sequence[Job]) -> None:
+        """Store jobs that have ended without ever being live, but for those whose id is there already."""
+
+    @abstractmethod
+    def push_keyed(self, jobs: Sequence[Job], on_conflict: OnConflict, *, once: bool = False) -> list[Job]:
+        """
+        Store new jobs, each with a unique key of its own, and return for each the job that stands for it then.
+
+        With `once` a job whose id the store already holds, live or ended, stands for itself and is left as it is. Any
+        other does unless another live job holds its key; then `on_conflict` decides. All is done or nothing. Raise
+        NotUnique where it says so, KeyLocked when a transaction that has not ended holds a key for longer than
+        KEY_WAIT, and BrokerRefused as `push` does.
         """
 
     @abstractmethod
@@ -170,7 +191,7 @@ class Broker(ABC):
         Only jobs that never crashed are taken or, with `alone`, only those that did: the caller sees to it that
         nothing else runs beside one of these. `queues` None means every queue. Jobs of the task paths in `skip_tasks`
         are left where they are. All jobs of one claim share a fresh token. A claim holds until it is settled or its
-        worker is found dead.
+        worker is found dead. A job that is unique until its start gives its key back.
         """
 
     @abstractmethod
@@ -182,7 +203,74 @@ class Broker(ABC):
         accepted. A repeat of an accepted write (same token, state and counters as stored) is accepted again and
         changes nothing: the reply to the first may have been lost. Raise BrokerRefused, with nothing stored, when
         the store will not take a value.
+
+        A job that comes back and wants its key again, while another holds that or waits for it, is superseded: it
+        ends as `machine.supersede` says, and is accepted. While nobody can tell, because a transaction that has not
+        ended may have taken the key, it is left alone. A job that waits behind one that ends here goes on.
         """
+
+    @abstractmethod
+    def admit(self, requests: Sequence[Request]) -> set[str]:
+        """
+        Take for claimed jobs what they need of limits, and return the ids of those that may run.
+
+        What they take they hold until they are settled. The others are parked as `flow.admission` says, out of every
+        claim's sight, until an end makes room, their time comes, or somebody changes the limit. A job that no longer
+        runs under its token is left alone.
+        """
+
+    @abstractmethod
+    def level(self, name: str) -> Level | None:
+        """Return where a limit stands; None if nobody has asked for it yet."""
+
+    @abstractmethod
+    def change_limit(self, name: str, change: Change) -> None:
+        """Give a limit other numbers in place of those that are declared, or take these back, or pause it."""
+
+    @abstractmethod
+    def limits(self, after: str = "", number: int = 100) -> dict[str, Level]:
+        """Return where up to `number` limits stand, in the order of their names, from behind `after` on."""
+
+    @abstractmethod
+    def parked(self, name: str) -> int:
+        """Return how many jobs are parked under a limit."""
+
+    @abstractmethod
+    def forget_limits(self) -> int:
+        """
+        Delete what is kept of limits that are as good as new, and return how many.
+
+        That is, nobody holds them or waits for them, nobody has changed them, they are not paused, and nothing that
+        their rate has seen still counts.
+        """
+
+    @abstractmethod
+    def holding(self, name: str) -> list[str]:
+        """Return the ids of the jobs that hold something of a limit."""
+
+    @abstractmethod
+    def take_lease(self, name: str, slots: int) -> int | None:
+        """
+        Take one place of `slots` under a name and return its token; None while all are held, or somebody takes one.
+
+        It is held for LEASE_TIME by the store's own clock unless it is renewed; what is over is free for the next. A
+        token is greater than every one before under its name. The name has 1 to 200 characters.
+
+        Leases are no part of the caller's transaction. Where nothing else can be, as on SQLite, Django's
+        TransactionManagementError is raised. What was taken although BrokerUnavailable was raised ends by itself.
+        """
+
+    @abstractmethod
+    def renew_leases(self, held: Collection[Lease]) -> set[Lease]:
+        """
+        Hold these for LEASE_TIME from now on, and return those that still are the caller's: the others are lost.
+
+        One that was over is still the caller's if nobody has taken a place under its name since.
+        """
+
+    @abstractmethod
+    def drop_lease(self, lease: Lease) -> bool:
+        """Give a place back; return False if it was lost, in which case nothing happens."""
 
     @abstractmethod
     def held_by(self, worker_ids: Collection[str], limit: int) -> list[Job]:
@@ -197,6 +285,8 @@ class Broker(ABC):
         """
         Make up to `limit` due jobs ready; return the moment at which the next one falls due, None if none waits.
 
+        Jobs that wait behind others are looked at too, and go on if nobody has their key any more.
+
         While somebody else has locked all that are due, that is the moment at which to try again.
         """
 
@@ -207,6 +297,22 @@ class Broker(ABC):
     @abstractmethod
     def get(self, id: str) -> Job | None:
         """Return the job, live or ended, or None."""
+
+    @abstractmethod
+    def holders(self, keys: Collection[str]) -> dict[str | None, Job]:
+        """Return the live jobs that hold these unique keys, by their keys."""
+
+    @abstractmethod
+    def ahead(self, job: Job, limit: int) -> int:
+        """
+        Return how many ready jobs of its queue a claim takes before a ready one, up to `limit`.
+
+        Of one that crashed before, these are others that did too. 0 for a job that stands in no line.
+        """
+
+    @abstractmethod
+    def head(self, order_key: str) -> str | None:
+        """Return the id of the job whose turn it is in an order; None as long as nobody has asked for a turn."""
 
     @abstractmethod
     def search(
@@ -307,6 +413,10 @@ class Broker(ABC):
     def check(self) -> None:
         """Raise BrokerUnavailable, with the way out in its text, unless the store can be used now."""
 
+    def is_hidden(self, id: str) -> bool:
+        """Does nobody but this thread see a stored job, as the transaction that stored it has not ended?"""
+        return False
+
     def risks(self) -> list[Risk]:
         """Return what the settings of the store itself put at risk."""
         return []
@@ -318,6 +428,24 @@ class Broker(ABC):
         """Give back what this thread holds of the store."""
 
     # What follows from it.
+
+    def push_unique(self, jobs: Sequence[Job], on_conflict: OnConflict, *, once: bool = False) -> list[Job]:
+        """Do as `push_keyed` with jobs some of which may have the same key; with `once` each of them by itself."""
+        if once:
+            # One of them may have been sent and have ended before; it then stands for no other.
+            return [stands for job in jobs for stands in self.push_keyed([job], on_conflict, once=True)]
+        jobs, number_of = merged(jobs, on_conflict)
+        # In one order, or two who store the same keys could wait for each other.
+        ordered = sorted(jobs, key=lambda job: job.holds_key or "")
+        pushed = self.push_keyed(ordered, on_conflict)
+        standing = {job.id: stands for job, stands in zip(ordered, pushed, strict=True)}
+        return [standing[jobs[number].id] for number in number_of]
+
+    def become(self, jobs: Sequence[Job]) -> list[Job]:
+        """Return accepted outcomes as they are stored: one that came back and met another with its key has ended."""
+        if not any(map(machine.may_be_superseded, jobs)):
+            return list(jobs)
+        return [(self.get(job.id) or job) if machine.may_be_superseded(job) else job for job in jobs]
 
     def settle_each(self, jobs: Sequence[Job]) -> tuple[set[str], list[tuple[Job, BrokerRefused]]]:
         """
@@ -390,7 +518,8 @@ class Broker(ABC):
             while held := self.held_by(worker_ids, batch):
                 after = [death.after(job, self.clock.moment()) for job in held]
                 accepted, refused = self.settle_each(after)
-                moved += [job for job in after if job.id in accepted and self._is_our_write(job)]
+                stored = self.become([job for job in after if job.id in accepted])
+                moved += [job for job in stored if self._is_our_write(job)]
                 if not accepted and not refused and self._are_still_held(held, batch):
                     raise BrokerUnavailable(f"Jobs of a dead worker that somebody else has locked: {len(held)}.")
                 if refused:

@@ -324,6 +324,7 @@ class Caretaker:
         self._prune_at = began + PRUNE_EVERY
         try:
             pruned = prune(self._broker, self._options, BATCH)
+            self._broker.forget_limits()
             if pruned == 0:
                 # Nothing has been kept for long enough. An idle worker need not ask again every minute.
                 keeps = [

@@ -8,7 +8,7 @@ import socket
 import sys
 import threading
 import traceback
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import partial
 from typing import Any, NoReturn
 
@@ -19,6 +19,8 @@ from mainspring.worker.shared_memory import SharedMemory
 logger = logging.getLogger("mainspring.worker")
 
 GRACE = 0.5  # seconds for what should take no time, before the process ends all the same
+
+MOST_LEFT_ALONE = 100  # task paths that are told to others, in one row with each beat
 
 EXIT_DONE = 0
 EXIT_BROKEN = 70
@@ -36,6 +38,7 @@ class ChildReports:
         self._channel = channel
         self._memory = memory
         self._elapsed = elapsed
+        self._left_alone: list[str] = []
         self.started = memory.start
         self.ended = memory.end
 
@@ -50,6 +53,11 @@ class ChildReports:
 
     def retiring(self, reason: str) -> None:
         self._channel.send_all(retiring=reason)
+
+    def left_alone(self, paths: Collection[str]) -> None:
+        some = sorted(paths)[:MOST_LEFT_ALONE] if paths else []
+        if some != self._left_alone and self._channel.send(left_alone=some):
+            self._left_alone = some
 
     def is_trusted(self, since: float | None = None) -> bool:
         now = self._elapsed()

@@ -46,6 +46,7 @@ class ChildProcess:
         self._stack_file = stack_file
         self._was_killed = False
         self._is_stopping = False
+        self._left_alone: list[str] = []  # the paths of tasks that it cannot run, as far as it has said
         self._is_told = True  # to retire, if it has to
         self._overrun: dict[str, str] = {}
         self._started_at = time.monotonic()
@@ -75,6 +76,9 @@ class ChildProcess:
             "pid": process.pid,
             "host": socket.gethostname(),
             "alone": plan.is_alone,
+            "queues": plan.queues,
+            "threads": plan.options.threads,
+            "async": plan.options.async_jobs,
             "rescue_after": plan.options.rescue_after,  # others have to wait for so long
         }
         return cls(process, plan, WorkerInfo(worker_id, facts=facts), Channel(near, waits=False), memory, stack_file)
@@ -90,7 +94,11 @@ class ChildProcess:
     @property
     def info(self) -> WorkerInfo:
         """The worker as the store is to know it now."""
-        facts = {"memory": used_by(self.pid), "stopping": self._is_stopping}
+        facts = {
+            "memory": used_by(self.pid),
+            "stopping": self._is_stopping,
+            "left_alone": self._left_alone,
+        }
         return replace(self._worker, facts=self._worker.facts | facts)
 
     def heard(self, message: dict[str, Any]) -> None:
@@ -98,6 +106,8 @@ class ChildProcess:
         if "over" in message:
             self.is_ready, self.is_over = False, True
             self.has_run_any, self.has_left_any = message["has_run_any"], message["has_left_any"]
+        if "left_alone" in message:
+            self._left_alone = message["left_alone"]
         if "broken" in message:
             self.is_broken = True
 

@@ -12,12 +12,14 @@ from functools import partial
 from typing import Any
 
 from mainspring import job as machine
+from mainspring.brokers.admission import costs_of
 from mainspring.brokers.base import Broker
 from mainspring.clock import SECOND
 from mainspring.compat import TaskContext, task_finished, task_started
 from mainspring.conf import Options
 from mainspring.current import CurrentJob, make_current
-from mainspring.exceptions import TimeLimitExceeded
+from mainspring.exceptions import BrokerUnavailable, RetryAfter, TimeLimitExceeded
+from mainspring.flow.pauses import pause, seconds_to_wait
 from mainspring.job import ENDS, Job, State
 from mainspring.payload import decode_arguments, encode_result
 from mainspring.results import Result, result_of
@@ -71,7 +73,7 @@ class Execution:
         try:
             call, args, kwargs = self._prepare(job, task)
             context = contextvars.copy_context()
-            current = _current(job, run)
+            current = _current(job, self.broker.alias, run)
             if run is None:
                 value = context.run(_call, current, call, args, kwargs)
             else:
@@ -85,7 +87,7 @@ class Execution:
         started_at = self.broker.clock.moment()
         try:
             call, args, kwargs = self._prepare(job, task)
-            make_current(_current(job, run))
+            make_current(_current(job, self.broker.alias, run))
             coroutine = call(*args, **kwargs)
             value = await (coroutine if run is None else self._await_limited(run, coroutine))
             return self._succeeded(job, value, started_at)
@@ -211,7 +213,25 @@ class Execution:
         at = self.broker.clock.moment()
         return Ran(job, machine.succeed(job, encoded, started_at, at), seconds=(at - started_at) / SECOND)
 
+    def _postponed(self, job: Job, asked: RetryAfter, started_at: int) -> Ran:
+        """Put the job back until somebody else will be asked again, and pause the limits that have to do with that."""
+        seconds = seconds_to_wait(asked.delay)
+        names = [name for name, _ in costs_of(job)] if asked.limit is None else [asked.limit]
+        try:
+            pause(self.broker, names, seconds)
+        except BrokerUnavailable as error:
+            logger.error("Limits could not be paused (%s): %s", ", ".join(names), error)
+        logger.info("Job %s (%s) runs again in %.1f s, as it was asked to.", job.id, job.task_path, seconds)
+        at = self.broker.clock.moment()
+        due_at = at + round(seconds * SECOND)
+        return Ran(job, machine.postpone(job, due_at), asked, (at - started_at) / SECOND)
+
     def _failed(self, job: Job, task: Task, exception: BaseException, started_at: int) -> Ran:
+        if isinstance(exception, RetryAfter):
+            try:
+                return self._postponed(job, exception, started_at)
+            except ValueError as no_time:
+                exception = no_time
         at = self.broker.clock.moment()
         attempt = job.attempts + 1
         error = machine.error_entry(
@@ -247,9 +267,9 @@ class Execution:
             return None
 
 
-def _current(job: Job, run: Run | None) -> CurrentJob:
+def _current(job: Job, backend: str, run: Run | None) -> CurrentJob:
     ends_at = math.inf if run is None else run.ends_at
-    return CurrentJob(job.id, job.task_path, job.queue_name, job.attempts + 1, ends_at)
+    return CurrentJob(job.id, backend, job.task_path, job.queue_name, job.attempts + 1, ends_at)
 
 
 def _call(current: CurrentJob, call: Callable[..., Any], args: list[Any], kwargs: dict[str, Any]) -> Any:

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from contextvars import copy_context
+from dataclasses import replace
 from typing import Any
 
 from asgiref.sync import async_to_sync
@@ -14,6 +15,7 @@ from mainspring.brokers.base import INLINE, Broker
 from mainspring.conf import Options
 from mainspring.exceptions import MainspringError
 from mainspring.job import Job
+from mainspring.worker.admission import admitted
 from mainspring.worker.execution import Execution, Ran
 from mainspring.worker.known_tasks import KnownTasks
 
@@ -29,6 +31,7 @@ class Inline:
 
     def __init__(self, broker: Broker, options: Options, sender: type, queues: Collection[str] | None = None) -> None:
         self._broker = broker
+        self._options = options
         self._queues = queues
         self._execution = Execution(broker, options, sender)
         self._tasks = KnownTasks(broker.clock, tuple(options.task_modules))
@@ -41,6 +44,8 @@ class Inline:
             task = self._tasks.find(job.task_path)
             if task is None:
                 self._broker.settle([machine.release(job)])
+                continue
+            if not admitted(self._broker, self._options, self._tasks, claimed):
                 continue
             run = async_to_sync(self._execution.arun) if task.is_async else self._execution.run
             with _savepoints():
@@ -57,6 +62,7 @@ class Inline:
             return self._settle(self._execution.refused(ran, refused[0][1]))
         if not accepted:
             raise MainspringError(f"Job {ran.job.id} was taken away while it ran; its outcome was dropped.")
+        ran = replace(ran, job=self._broker.become([ran.job])[0])
         self._execution.announce(ran)
         return ran
 

@@ -5,11 +5,13 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import replace
 
+from mainspring import job as machine
 from mainspring.brokers.base import Broker
 from mainspring.conf import Options
 from mainspring.exceptions import BrokerRefused, BrokerUnavailable
-from mainspring.job import Job
+from mainspring.job import Job, State
 from mainspring.worker.execution import Execution, Ran
 
 RETRY_AFTER = 0.5
@@ -33,11 +35,12 @@ class Outcomes:
         self._execution = execution
         self._notice = notice
         self._waiting: deque[Ran] = deque()
+        self._later: list[tuple[float, Ran]] = []  # and when to try them again
         self._since = 0.0
         self._is_awaited = True  # nobody looks again before there is a notice
 
     def __len__(self) -> int:
-        return len(self._waiting)
+        return len(self._waiting) + len(self._later)
 
     def due_at(self) -> float | None:
         """
@@ -46,10 +49,12 @@ class Outcomes:
         Then the next one gives notice.
         """
         self._is_awaited = True  # before the look: whoever adds one that it does not see, sees this
+        later = min((at for at, _ in self._later), default=None)
         if not self._waiting:
-            return None
+            return later
         self._is_awaited = False
-        return self._since + self._options.flush_after
+        due_at = self._since + self._options.flush_after
+        return due_at if later is None else min(due_at, later)
 
     def add(self, ran: Ran) -> None:
         if not self._waiting:
@@ -77,7 +82,8 @@ class Outcomes:
 
     def is_due(self, elapsed: float) -> bool:
         is_late = elapsed >= self._since + self._options.flush_after
-        return bool(self._waiting) and (is_late or len(self._waiting) >= self._options.flush_jobs)
+        is_due = bool(self._waiting) and (is_late or len(self._waiting) >= self._options.flush_jobs)
+        return is_due or any(at <= elapsed for at, _ in self._later)
 
     def flush(self) -> Iterator[list[Ran]]:
         """
@@ -86,6 +92,7 @@ class Outcomes:
         Raise BrokerUnavailable with nothing lost when the store is away. What the store refuses to take is stored as
         a failure instead; what no longer belongs to this worker is dropped and said so.
         """
+        self._bring_back()
         left = len(self._waiting)
         while batch := self.take(left):
             left -= len(batch)
@@ -108,6 +115,13 @@ class Outcomes:
             batch.append(self._waiting.popleft())
         return batch
 
+    def _bring_back(self) -> None:
+        """Let those wait with the others again whose time has come."""
+        now = self._broker.clock.elapsed()
+        due = [ran for at, ran in self._later if at <= now]
+        self._later = [(at, ran) for at, ran in self._later if at > now]
+        self._waiting.extend(due)
+
     def take_again(self, batch: Sequence[Ran]) -> None:
         """Take a batch back that could not be written."""
         self._waiting.extendleft(reversed(batch))
@@ -117,16 +131,41 @@ class Outcomes:
     ) -> list[Ran]:
         """Return what the store has accepted of a batch, and see to the rest."""
         reasons = {job.id: error for job, error in refused}
+        stored = self._as_stored([ran for ran in batch if ran.job.id in accepted])
         for ran in batch:
             if ran.job.id in reasons:
                 self._refuse(ran, reasons[ran.job.id])
-            elif ran.job.id not in accepted:
+            elif ran.job.id not in accepted and not self._try_later(ran):
                 logger.warning(
                     "Job %s (%s) ran here, but it is no longer this worker's: its outcome is dropped.",
                     ran.job.id,
                     ran.job.task_path,
                 )
-        return [ran for ran in batch if ran.job.id in accepted]
+        return stored
+
+    def _as_stored(self, rans: list[Ran]) -> list[Ran]:
+        """Return accepted outcomes as they have become; they are settled again if the store cannot tell now."""
+        if not any(machine.may_be_superseded(ran.job) for ran in rans):
+            return rans
+        try:
+            became = self._broker.become([ran.job for ran in rans])
+        except BrokerUnavailable:
+            self.take_again([ran for ran in rans if machine.may_be_superseded(ran.job)])
+            return [ran for ran in rans if not machine.may_be_superseded(ran.job)]
+        return [replace(ran, job=job) for ran, job in zip(rans, became, strict=True)]
+
+    def _try_later(self, ran: Ran) -> bool:
+        """Keep an outcome that waits for a transaction which may have its unique key, if the job is still ours."""
+        if not machine.may_be_superseded(ran.job):
+            return False
+        try:
+            job = self._broker.get(ran.job.id)
+        except BrokerUnavailable:
+            job = ran.claimed
+        is_ours = job is not None and job.state == State.RUNNING and job.token == ran.job.token
+        if is_ours:
+            self._later.append((self._broker.clock.elapsed() + RETRY_AFTER, ran))
+        return is_ours
 
     def _refuse(self, ran: Ran, reason: BrokerRefused) -> None:
         """Have an outcome that the store refuses stored as a failure; what it refuses even so is left to a rescue."""

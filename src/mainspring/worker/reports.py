@@ -1,5 +1,6 @@
 """What a worker tells whoever looks after it."""
 
+from collections.abc import Collection
 from typing import Protocol
 
 from mainspring.clock import Clock
@@ -30,6 +31,9 @@ class Reports(Protocol):
     def retiring(self, reason: str) -> None:
         """This worker claims no more and ends when it can: another may take its place now."""
 
+    def left_alone(self, paths: Collection[str]) -> None:
+        """This worker cannot run the tasks at these paths for now; told with every claim, news or not."""
+
     def is_trusted(self, since: float | None = None) -> bool:
         """Do others surely take this worker for alive, and have they since this moment, by the clock's `elapsed`?"""
 
@@ -46,6 +50,7 @@ class NoReports:
     def busy(self) -> None: ...
     def deferred(self, due_at: int) -> None: ...
     def retiring(self, reason: str) -> None: ...
+    def left_alone(self, paths: Collection[str]) -> None: ...
     def is_trusted(self, since: float | None = None) -> bool:
         return True
 

@@ -142,6 +142,8 @@ class Supervisor:
             # It has found no more: what the last beat said of such jobs would start another in vain.
             self._caretaker.has_alone = False
             self._caretaker.beat_soon()
+        if "left_alone" in message:
+            self._caretaker.beat_soon()  # so that whoever asks why a job waits is told
         if "question" in message:
             self._questions.answer(message["question"], message["answer"])
 

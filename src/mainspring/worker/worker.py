@@ -2,7 +2,7 @@
 
 import logging
 import threading
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from django.db import reset_queries
 
@@ -10,7 +10,8 @@ from mainspring import job as machine
 from mainspring.brokers.base import Broker
 from mainspring.conf import Options
 from mainspring.exceptions import BrokerUnavailable
-from mainspring.job import Job, State
+from mainspring.job import ENDS, Job, State
+from mainspring.worker.admission import admitted
 from mainspring.worker.announcements import EndedElsewhere, EndedHere
 from mainspring.worker.capacity import Capacity, Pool
 from mainspring.worker.claims import Claims
@@ -34,6 +35,7 @@ STUCK = 0.025  # a row that stands still this long goes back to the store, for w
 # Until a look past a full pool's tasks that found nothing is repeated: seconds, and times as long as it took.
 LOOK_PAST_AFTER, LOOK_PAST = 0.025, 20
 TICK = 0.005
+RELEASE_AGAIN = 0.5  # seconds until a job is given back again whose unique key somebody may have taken
 SLOW_TICK = 0.2  # seconds, while there is something to watch that gives no notice
 RECONNECT = (0.2, 0.5, 1.0, 2.0, 5.0)
 
@@ -90,6 +92,7 @@ class Worker:
             self._meet_hung_run,
             self._title,
         )
+        self._release_again_at = 0.0
         self._looks = Looks()
         self._looks_past_at = 0.0  # when to look past the tasks of a full pool again
         self._unmet: list[Pool] = []  # pools that had no room when there may have been work for them
@@ -116,7 +119,7 @@ class Worker:
         self._is_retiring = True
         self._notices.set()
 
-    def announce_ended(self, ids: Collection[str]) -> None:
+    def announce_ended(self, ids: Iterable[str]) -> None:
         """Send the signals for jobs that somebody without the project's code has ended."""
         self._threads.put([EndedElsewhere(list(ids))])
         self._notices.set()  # it may take another thread
@@ -196,6 +199,7 @@ class Worker:
         moments = [self._stops_by, self._next_look()]
         if not self._is_store_away():
             moments += [self._claims.look_at, self._outcomes.due_at()]
+            moments += [self._release_again_at] if self._to_release else []
         if self._options.max_idle is not None and self._is_idle():
             moments.append(self._worked_at + self._options.max_idle)
         if self._rests_at is not None:
@@ -279,6 +283,7 @@ class Worker:
             self._unmet = full_pools
             if jobs:
                 self._looks.found(self._elapsed())
+        self._reports.left_alone(self._tasks.unknown())
         return True
 
     def _settle_and_claim(self, limit: int, left_alone: Collection[str]) -> list[Job]:
@@ -323,6 +328,12 @@ class Worker:
                 self._reports.retiring(f"has taken {self.jobs_claimed} job(s), as many as it should")
 
     def _hand_over(self, jobs: Sequence[Job], since: float) -> None:
+        try:
+            jobs = admitted(self.broker, self._options, self._tasks, jobs)
+        except BrokerUnavailable:
+            for job in jobs:
+                self._give_back(job)  # whatever came of it
+            raise
         for_pool: dict[Pool, list[Claimed]] = {pool: [] for pool in self._capacity.pools}
         for job in jobs:
             task = self._tasks.find(job.task_path)
@@ -345,11 +356,27 @@ class Worker:
 
     def _release(self) -> None:
         # Threads add to the list meanwhile.
-        if released := list(self._to_release):
-            _, refused = self.broker.settle_each(released)
-            del self._to_release[: len(released)]
-            for job, error in refused:
-                logger.error("Job %s cannot be given back before this process ends: %s", job.id, error)
+        if not self._to_release or self._elapsed() < self._release_again_at:
+            return
+        released = list(self._to_release)
+        accepted, refused = self.broker.settle_each(released)
+        del self._to_release[: len(released)]
+        for job, error in refused:
+            logger.error("Job %s cannot be given back before this process ends: %s", job.id, error)
+        self._see_to_keys(released, accepted)
+
+    def _see_to_keys(self, released: Sequence[Job], accepted: Collection[str]) -> None:
+        """Announce those that have ended because another has their key, and try again where nobody can tell yet."""
+        keyed = [job for job in released if machine.may_be_superseded(job)]
+        if not keyed:
+            return
+        stored = [self.broker.get(job.id) for job in keyed]
+        if ended := [job.id for job in stored if job is not None and job.id in accepted and job.state in ENDS]:
+            self.announce_ended(ended)
+        running = {job.id: job.token for job in stored if job is not None and job.state == State.RUNNING}
+        if left := [job for job in keyed if job.id not in accepted and running.get(job.id) == job.token]:
+            self._to_release += left
+            self._release_again_at = self._elapsed() + RELEASE_AGAIN
 
     def _must_flush(self) -> bool:
         is_last = not (self._threads.active or self._coroutines.active)

@@ -4,22 +4,38 @@ import json
 import time
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from django.db import connections, transaction
 
 from mainspring import job as machine
+from mainspring.brokers.admission import Change, Level, Request
 from mainspring.brokers.base import Broker, Count, Listener, Pulse, Question, Turn, WorkerInfo
-from mainspring.brokers.database import errors, listings, questions, reaches, retention
+from mainspring.brokers.database import (
+    errors,
+    keyed,
+    leases,
+    limits,
+    listings,
+    orders,
+    questions,
+    reaches,
+    retention,
+    shares,
+)
 from mainspring.brokers.database.cursor import Cursor
 from mainspring.brokers.database.mysql import MySQL
 from mainspring.brokers.database.postgresql import PostgreSQL
 from mainspring.brokers.database.sqlite import SQLite
 from mainspring.brokers.database.store import END, Connection, Span, Store, Wish
+from mainspring.brokers.database.transactions import in_transaction
 from mainspring.brokers.database.waiting import wait_for
+from mainspring.brokers.leases import Lease
 from mainspring.brokers.listening import Calls, is_soon
 from mainspring.brokers.store_time import StoreTime
+from mainspring.brokers.uniqueness import OnConflict
 from mainspring.clock import SECOND, Clock
 from mainspring.exceptions import BrokerRefused, BrokerUnavailable
 from mainspring.job import ALONE, ENDS, Job, State
@@ -59,8 +75,13 @@ class DatabaseBroker(Broker):
             raise BrokerUnavailable(f"DATABASES[{using!r}]: Mainspring cannot keep jobs in {vendor}.")
         self._store = STORES[vendor]()
         self._cursor = Cursor()
+        self._fair_after = ""  # the name of the fair key that was seen to last
+        self._store.note_in_line = self._note_in_line
         self._calls = Calls()
         self._time = StoreTime(self.clock, lambda: self._run(self._store.moment))
+
+    def _note_in_line(self, jobs: Sequence[Job]) -> None:
+        self._cursor.line_up(jobs, self.clock.moment())
 
     def now(self) -> int:
         return self._time.now() if self._store.has_clock else self.clock.moment()
@@ -73,6 +94,25 @@ class DatabaseBroker(Broker):
         self._cursor.line_up(jobs, now)
         if any(is_soon(job, now) for job in jobs):
             self.wake()
+
+    def keep(self, jobs: Sequence[Job]) -> None:
+        self._run(self._store.keep, jobs)
+
+    def push_keyed(self, jobs: Sequence[Job], on_conflict: OnConflict, *, once: bool = False) -> list[Job]:
+        if not jobs:
+            return []
+        self._store.refuse_oversized(connections[self.using], (job.arguments for job in jobs))
+        standing = self._run(keyed.push, self._store, jobs, on_conflict, once)
+        now = self.clock.moment()
+        self._cursor.line_up(standing, now)
+        if any(is_soon(job, now) for job in standing):
+            self.wake()
+        if waiting := [job.id for job in standing if job.state == State.WAITING]:
+            # What they wait for may have ended before others saw them.
+            transaction.on_commit(
+                partial(self._run, keyed.look, self._store, waiting, now), using=self.using, robust=True
+            )
+        return standing
 
     def claim(
         self,
@@ -91,7 +131,10 @@ class DatabaseBroker(Broker):
         return self._learnt(look, wish, self._run(self._store.claim, wish))
 
     def settle(self, jobs: Sequence[Job]) -> set[str]:
-        return self._settled(jobs, self._run(self._store.settle, jobs)) if jobs else set()
+        return self._settled(jobs, self._settle(jobs)) if jobs else set()
+
+    def _settle(self, jobs: Sequence[Job]) -> set[str]:
+        return self._run(self._store.settle, jobs, self.clock.moment())
 
     def settle_and_claim(
         self,
@@ -150,8 +193,44 @@ class DatabaseBroker(Broker):
         missed = [others[id] for id, job in standing.items() if _is_claim_of(job, others[id])]
         if missed and not is_last:
             # Somebody has changed something else of these meanwhile, and PostgreSQL looked where they had been.
-            accepted |= self._settled(missed, self._run(self._store.settle, missed), is_last=True)
+            accepted |= self._settled(missed, self._settle(missed), is_last=True)
         return accepted
+
+    def admit(self, requests: Sequence[Request]) -> set[str]:
+        return self._run(limits.admit, self._store, requests, self.clock.moment()) if requests else set()
+
+    def level(self, name: str) -> Level | None:
+        return self._run(limits.level, self._store, name)
+
+    def change_limit(self, name: str, change: Change) -> None:
+        self._run(limits.change, self._store, name, change, self.clock.moment())
+        self._cursor.forget()
+
+    def limits(self, after: str = "", number: int = 100) -> dict[str, Level]:
+        return self._run(limits.listed, self._store, after, number)
+
+    def parked(self, name: str) -> int:
+        return self._run(limits.parked, self._store, name)
+
+    def forget_limits(self) -> int:
+        forgotten, after = 0, ""
+        while True:
+            number, after = self._run(limits.forget, self._store, after, self.clock.moment())
+            forgotten += number
+            if not after:
+                return forgotten
+
+    def holding(self, name: str) -> list[str]:
+        return self._run(limits.holding, name)
+
+    def take_lease(self, name: str, slots: int) -> int | None:
+        return self._run_apart(leases.take, self._store, name, slots, self.clock.travelled, to_take=True)
+
+    def renew_leases(self, held: Collection[Lease]) -> set[Lease]:
+        return self._run_apart(leases.renew, self._store, held, self.clock.travelled)
+
+    def drop_lease(self, lease: Lease) -> bool:
+        return self._run_apart(leases.drop, lease)
 
     def held_by(self, worker_ids: Collection[str], limit: int) -> list[Job]:
         return self._run(reaches.held_by, self._store, worker_ids, limit)
@@ -164,7 +243,7 @@ class DatabaseBroker(Broker):
         due_at = self._run(self._store.next_due)
         if due_at is None or due_at > now:
             return due_at
-        promoted = self._run(self._store.promote, now, limit)
+        promoted = self._run(self._store.promote, now, limit) + self._line_up_fairly(limit, now)
         if promoted:
             self._cursor.forget()
             self.wake()
@@ -173,17 +252,34 @@ class DatabaseBroker(Broker):
             return max(due_at, now + LOCKED_FOR)
         return due_at
 
+    def _line_up_fairly(self, limit: int, now: int) -> int:
+        """Give ranks to jobs that wait for one; return how many."""
+        lined_up, self._fair_after = self._run(shares.line_up, self._store, self._fair_after, limit, now)
+        return len(lined_up)
+
     def cancel(self, ids: Collection[str]) -> list[Job]:
         return self._run(self._cancel, ids, self.now())
 
     def _cancel(self, connection: Connection, ids: Collection[str], at: int) -> list[Job]:
         with self._store.transaction(connection), connection.cursor() as cursor:
+            limits.lock(cursor, self._store, self._store.standing(connection, ids))
             cancelled = [machine.cancel(job, at) for job in self._store.lock_idle(cursor, ids)]
             self._store.finish(cursor, cancelled)
+            keyed.let_go_on(cursor, self._store, cancelled)
+            self._store.let_others_in(cursor, cancelled, at)
         return cancelled
 
     def get(self, id: str) -> Job | None:
         return self._run(self._store.get, id)
+
+    def holders(self, keys: Collection[str]) -> dict[str | None, Job]:
+        return self._run(keyed.holders, self._store, keys)
+
+    def ahead(self, job: Job, limit: int) -> int:
+        return 0 if job.rank is None else self._run(listings.ahead, self._store, job.queue_name, job.rank, limit)
+
+    def head(self, order_key: str) -> str | None:
+        return self._run(orders.head, self._store, order_key)
 
     def search(
         self,
@@ -285,11 +381,20 @@ class DatabaseBroker(Broker):
     def lifeline_folder(self) -> Path | None:  # type: ignore[override]
         return self._store.lifeline_folder(connections[self.using])
 
+    def is_hidden(self, id: str) -> bool:
+        return in_transaction(connections[self.using]) and self._run(listings.is_hidden, self._store, id)
+
     def limit_waits(self, seconds: float) -> None:
         self._store.limit_waits(connections[self.using], seconds)
 
     def close(self) -> None:
         connections[self.using].close()
+
+    def _run_apart(self, verb: Callable[..., T], *arguments: Any, to_take: bool = False) -> T:
+        """Do it outside of the caller's transaction."""
+        with leases.apart(connections[self.using], self._store, to_take=to_take) as connection:
+            done: T = errors.run(connection, self._store.run, verb, *arguments)
+            return done
 
     def _run(self, verb: Callable[..., T], *arguments: Any) -> T:
         done: T = errors.run(connections[self.using], self._store.run, verb, *arguments)

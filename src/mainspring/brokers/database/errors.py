@@ -18,6 +18,7 @@ TRIES = 10
 DEADLOCKS = {"40P01", "40001", 1213}
 # undefined_table and undefined_column of PostgreSQL; unknown table and column of MySQL.
 MISSING = {"42P01", "42703", 1146, 1054}
+MISSING_IN_SQLITE = ("no such table", "no such column", "has no column named")
 # A text or packet that MySQL cannot store comes as OperationalError, which elsewhere means "try again".
 REFUSED = {1153, 1366}
 
@@ -48,7 +49,7 @@ def run(connection: BaseDatabaseWrapper, verb: Callable[..., T], *arguments: Any
 def translated(connection: BaseDatabaseWrapper, error: Exception) -> MainspringError:
     """Return the broker's error for one of the database or of its driver."""
     place = f"DATABASES[{connection.alias!r}]"
-    if _codes(error) & MISSING or "no such table" in str(error) or "no such column" in str(error):
+    if _codes(error) & MISSING or any(words in str(error) for words in MISSING_IN_SQLITE):
         return BrokerUnavailable(
             f"{place}: the tables of Mainspring are missing or old; run `manage.py migrate"
             f" --database {connection.alias}`. The database said: {error}"

@@ -1,10 +1,14 @@
-"""Looking at many jobs: pages of them, and how many there are."""
+"""Looking at jobs: pages of them, how many there are, and whether others see them."""
 
 from collections.abc import Collection
+from contextlib import closing
 
+from django.db import OperationalError
+
+from mainspring.brokers.database.listeners import own_connection
 from mainspring.brokers.database.store import Connection, Store, as_jobs
 from mainspring.brokers.database.tables import FINISHED, JOB
-from mainspring.job import ENDS, TIME_BITS, Job
+from mainspring.job import ALONE, ENDS, TIME_BITS, Job
 
 
 def search(
@@ -35,6 +39,18 @@ def search(
     return sorted(found.values(), key=lambda job: job.id, reverse=True)[:limit]
 
 
+def ahead(connection: Connection, store: Store, queue_name: str, rank: int, limit: int) -> int:
+    """Return how many ready jobs of a queue stand before this rank in the same line, up to `limit`."""
+    column = store.names(["rank"])
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"SELECT count(*) FROM (SELECT 1 FROM {JOB} {store.by_rank} WHERE queue_name = %s AND {column} >= %s"
+            f" AND {column} < %s AND state = 'ready' LIMIT %s) AS those_ahead",
+            [queue_name, rank & ALONE, rank, limit],
+        )
+        return int(cursor.fetchone()[0])
+
+
 def counts(connection: Connection, store: Store, ended_since: int) -> list[tuple[str, str, int, int | None]]:
     """Return (queue, state, number, since when the oldest of them has stood in line)."""
     in_line_since = f"CAST({store.names(['rank'])} & {(1 << TIME_BITS) - 1} AS {store.bigint})"
@@ -50,3 +66,14 @@ def counts(connection: Connection, store: Store, ended_since: int) -> list[tuple
             [store.listed([str(state) for state in ENDS]), ended_since],
         )
         return [*live, *cursor.fetchall()]
+
+
+def is_hidden(connection: Connection, store: Store, id: str) -> bool:
+    """Does this connection see a job that others do not?"""
+    with closing(own_connection(connection)) as own:
+        try:
+            return store.get(own, id) is None
+        except OperationalError:
+            if not store.can_lock_readers_out:
+                raise
+            return True  # by what this very transaction has written

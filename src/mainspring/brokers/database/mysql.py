@@ -11,11 +11,20 @@ from django.db import DatabaseError, OperationalError, transaction
 from django.db.backends.signals import connection_created
 
 from mainspring import job as machine
-from mainspring.brokers.base import Listener, Pulse
+from mainspring.brokers.base import KEY_WAIT, Listener, Pulse
 from mainspring.brokers.database import reaches
 from mainspring.brokers.database.listeners import ConnectionListener, PollingListener, own_connection
 from mainspring.brokers.database.questions import unanswered
-from mainspring.brokers.database.store import Connection, Store, Wish, as_jobs, as_json, as_worker
+from mainspring.brokers.database.store import (
+    FREED_KEY,
+    KEY_LOCKED,
+    Connection,
+    Store,
+    Wish,
+    as_jobs,
+    as_json,
+    as_worker,
+)
 from mainspring.brokers.database.tables import (
     FINISHED,
     FINISHED_COLUMNS,
@@ -29,7 +38,7 @@ from mainspring.brokers.database.tables import (
 from mainspring.brokers.database.transactions import in_transaction
 from mainspring.brokers.database.waiting import AnnouncedWait
 from mainspring.brokers.sockets import is_readable
-from mainspring.exceptions import BrokerRefused
+from mainspring.exceptions import BrokerRefused, KeyLocked
 from mainspring.job import Job
 
 INTERRUPTED = 1317
@@ -37,7 +46,8 @@ SLEEP_FOR = 60.0  # seconds; whoever is not woken looks with the beat
 ESCAPED = "\0\b\t\n\r\x1a\"'\\"  # sent as two characters
 SURELY_FITS = 100_000  # characters; nobody sets max_allowed_packet that low
 OUTCOME_COLUMNS = ("id", *MUTABLE_COLUMNS)
-TEXTS = {"state", "worker_id", "errors", "worker_ids", "result"}
+TEXTS = {"state", "worker_id", "errors", "worker_ids", "result", "holds_key", "parked_under"}
+LOCK_WAIT_TIMEOUT = 1205
 # What lasts until it is killed. To kill a SLEEP of MariaDB takes two or four seconds in some of a hundred times where
 # several sleep; a wait for a position that no replica reaches does not have that (benchmarks/wake_ups.py).
 WAITS = {True: "MASTER_GTID_WAIT('4294967295-1-18446744073709551615', {})", False: "SLEEP({})"}
@@ -55,11 +65,17 @@ class MySQL(Store):
     by_id = "FORCE INDEX (PRIMARY)"
     by_due = "FORCE INDEX (mainspring_job_due)"
     by_rank = "FORCE INDEX (mainspring_job_rank)"
+    by_order = "FORCE INDEX (mainspring_job_order)"
+    by_parking = "FORCE INDEX (mainspring_job_parked)"
+    by_key = "FORCE INDEX (mainspring_job_key)"
     delete = f"DELETE job FROM {JOB} AS job FORCE INDEX (PRIMARY) WHERE job.id IN %s"
     skip_locked = "FOR UPDATE SKIP LOCKED"
     # UNIX_TIMESTAMP(NOW(6)) would be an hour off while the session's time zone leaves summer time.
-    select_moment = "SELECT TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6))"
+    now = "TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6))"
+    select_moment = f"SELECT {now}"
     on_known_id_keep = f"ON DUPLICATE KEY UPDATE id = {JOB}.id"  # INSERT IGNORE would hide every other error
+    on_held_key_keep = on_known_id_keep
+    on_known_limit_keep = on_known_name_keep = "ON DUPLICATE KEY UPDATE name = VALUES(name)"
     on_known_worker_update = (
         f"ON DUPLICATE KEY UPDATE beat = {WORKER}.beat + 1, beat_at = VALUES(beat_at), facts = VALUES(facts)"
     )
@@ -103,6 +119,24 @@ class MySQL(Store):
         self.refuse_oversized(connection, (job.arguments for job in jobs))
         super().push_once(connection, jobs)
 
+    def insert_if_free(self, connection: Connection, job: Job) -> bool:
+        # Of an INSERT that changes nothing the driver does not say so, and inside a transaction it waits for others.
+        return False
+
+    @contextmanager
+    def short_lock_waits(self, cursor: Any, seconds: float = KEY_WAIT) -> Iterator[None]:
+        cursor.execute("SELECT @@innodb_lock_wait_timeout")
+        (usual,) = cursor.fetchone()
+        cursor.execute(f"SET SESSION innodb_lock_wait_timeout = {math.ceil(seconds)}")
+        try:
+            yield
+        except OperationalError as error:
+            if error.args[:1] == (LOCK_WAIT_TIMEOUT,):
+                raise KeyLocked(KEY_LOCKED) from error
+            raise
+        finally:
+            cursor.execute(f"SET SESSION innodb_lock_wait_timeout = {usual}")
+
     def queue_names(self, connection: Connection) -> list[str]:
         # One by one: in a recursive query, and in DISTINCT before it has statistics, it would walk the whole index.
         names = [""]
@@ -119,8 +153,8 @@ class MySQL(Store):
             f" AND task_path {self.not_in} ORDER BY `rank` LIMIT %s {self.skip_locked}"
         )
         take = (
-            f"UPDATE {JOB} {self.by_id} SET state = 'running', token = %s, worker_id = %s, last_attempted_at = %s"
-            " WHERE id IN %s"
+            f"UPDATE {JOB} {self.by_id} SET state = 'running', token = %s, worker_id = %s, last_attempted_at = %s,"
+            f" holds_key = {FREED_KEY} WHERE id IN %s"
         )
         skipped = self.listed(wish.skip_tasks)
         jobs: list[Job] = []
@@ -169,12 +203,11 @@ class MySQL(Store):
         names = self.queue_names(connection) if queues is None else queues
         looks, listed, mine = self.looks(with_ready), self.listed(names), self.listed([row[0] for row in rows])
         unanswered_ones = f"SELECT 1 FROM {QUESTION} WHERE worker_id {self.is_in} AND answer IS NULL"
-        moment = self.select_moment.removeprefix("SELECT ")
         with connection.cursor() as cursor:
             if rows:
                 cursor.executemany(f"{self.insert_worker} {self.on_known_worker_update}", rows)
             cursor.execute(
-                f"SELECT '', {', '.join(looks)}, EXISTS ({unanswered_ones}), {moment}"
+                f"SELECT '', {', '.join(looks)}, EXISTS ({unanswered_ones}), {self.now}"
                 f" UNION ALL SELECT id, beat, started_at, beat_at, facts, NULL, NULL FROM {WORKER}",
                 [*[listed] * sum(look.count("%s") for look in looks), mine],
             )

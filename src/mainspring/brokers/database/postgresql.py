@@ -8,14 +8,18 @@ from contextlib import contextmanager
 from operator import attrgetter
 from typing import Any, TypeVar
 
-from django.db import DataError, transaction
+from django.db import DataError, OperationalError, transaction
 
-from mainspring.brokers.base import Listener, Pulse, Question
+from mainspring import job as machine
+from mainspring.brokers.base import KEY_WAIT, Listener, Pulse, Question
 from mainspring.brokers.database.listeners import ConnectionListener, PollingListener, own_connection
 from mainspring.brokers.database.prepared import Prepared, go_to_last_result
 from mainspring.brokers.database.reaches import HELD_WITHIN
 from mainspring.brokers.database.store import (
     END,
+    FREED_KEY,
+    KEY_LOCKED,
+    NEXT_DUE,
     QUEUES,
     Connection,
     Store,
@@ -43,6 +47,7 @@ from mainspring.brokers.database.tables import (
 from mainspring.brokers.database.transactions import in_transaction
 from mainspring.brokers.database.waiting import AnnouncedWait, EndListener, PolledWait
 from mainspring.brokers.sockets import is_readable
+from mainspring.exceptions import KeyLocked
 from mainspring.job import ALONE, ENDS, LIVE, TIME_BITS, Job
 
 T = TypeVar("T")
@@ -76,7 +81,8 @@ PICKED = f"""
 # By place and not by id: that saves a walk along an index for each job. One that somebody has claimed and given back
 # since this statement began is locked at a place that the update cannot see yet; it stays for the next look.
 TAKE = f"""
-    UPDATE {JOB} AS job SET state = 'running', token = %s, worker_id = %s, last_attempted_at = %s
+    UPDATE {JOB} AS job SET state = 'running', token = %s, worker_id = %s, last_attempted_at = %s,
+        holds_key = {FREED_KEY}
     FROM picked WHERE job.ctid = picked.place
     RETURNING {", ".join(f"job.{name}" for name in JOB_COLUMNS)}
 """
@@ -113,8 +119,9 @@ def _types(columns: Sequence[str]) -> list[str]:
 INSERT = f"INSERT INTO {JOB} ({', '.join(JOB_COLUMNS)}) SELECT * FROM {_rows(JOB_COLUMNS)}"
 
 OUTCOME_COLUMNS = ("id", "token", *MUTABLE_COLUMNS)
+NOT_OF_AN_END = ("rank", "due_at", "holds_key", "parked_under", "place", "worker_id", "interruptions")
 # Of these an end changes neither the worker nor the interruptions, and the finished job has no place in line.
-END_COLUMNS = tuple(name for name in OUTCOME_COLUMNS if name not in ("rank", "due_at", "worker_id", "interruptions"))
+END_COLUMNS = tuple(name for name in OUTCOME_COLUMNS if name not in NOT_OF_AN_END)
 # The subquery hides the state from the planner: where statistics know of no running job it would expect one row and
 # compare every outcome with every running job.
 HELD = "job.token = outcome.token AND job.state = (SELECT 'running')"
@@ -154,6 +161,7 @@ PUT_BACK = f"""
     FROM {_rows(OUTCOME_COLUMNS)} WHERE job.id = outcome.id AND {HELD} RETURNING job.id
 """
 
+LOCK_NOT_AVAILABLE = "55P03"
 MOMENT = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
 WORKERS, QUESTIONS = ", ".join(WORKER_COLUMNS), ", ".join(QUESTION_COLUMNS)
 RAISE_BEATS = f"""
@@ -182,7 +190,7 @@ def _beat(beating: str, queues: str, with_ready: bool, with_strangers: bool) -> 
         )
         SELECT
             (SELECT COALESCE(json_agg(json_build_array({WORKERS}) ORDER BY id), '[]')::text FROM known),
-            (SELECT min(due_at) FROM {JOB}),
+            {NEXT_DUE},
             {_is_there(ALONE, END)},
             (SELECT name FROM {INSTALLATION} WHERE id = 1),
             (
@@ -214,7 +222,8 @@ class PostgreSQL(Store):
     not_in = "<> ALL(%s)"
     for_update = "FOR UPDATE"
     skip_locked = "FOR UPDATE SKIP LOCKED"
-    select_moment = f"SELECT {MOMENT}"
+    now = MOMENT
+    select_moment = f"SELECT {now}"
 
     def listed(self, values: Collection[str]) -> Any:
         return list(values)
@@ -251,6 +260,29 @@ class PostgreSQL(Store):
         for start in range(0, len(jobs), 1000):
             cursor.execute(f"{INSERT} {on_conflict}", [as_json(jobs[start : start + 1000], JOB_COLUMNS)])
 
+    def insert_if_free(self, connection: Connection, job: Job) -> bool:
+        if in_transaction(connection) or connection.settings_dict["OPTIONS"].get("server_side_binding"):
+            return False
+        # One message is one transaction, and of its statements the last tells what the others have led to.
+        with connection.cursor() as cursor, _as_key_locked():
+            cursor.execute(
+                f"SET LOCAL lock_timeout = {round(KEY_WAIT * 1000)}; {self.insert} {self.on_held_key_keep};"
+                f" SELECT id = %s FROM {JOB} WHERE holds_key = %s",
+                [*job, job.id, job.holds_key],
+            )
+            go_to_last_result(cursor)
+            row = cursor.fetchone()
+            return row is not None and bool(row[0])
+
+    @contextmanager
+    def short_lock_waits(self, cursor: Any, seconds: float = KEY_WAIT) -> Iterator[None]:
+        cursor.execute("SELECT current_setting('lock_timeout')")
+        (usual,) = cursor.fetchone()
+        cursor.execute(f"SET LOCAL lock_timeout = {round(seconds * 1000)}")
+        with _as_key_locked():  # which leaves the settings to the end of the transaction or savepoint
+            yield
+        cursor.execute("SELECT set_config('lock_timeout', %s, true)", [usual])
+
     def claim(self, connection: Connection, wish: Wish) -> list[Job]:
         with connection.cursor() as cursor:
             return self.take(cursor, wish)
@@ -282,14 +314,14 @@ class PostgreSQL(Store):
             self._is_deaf = not _can_listen(own, connection)
         return PolledWait(own, is_own=True) if self._is_deaf else NotifyWait(own, id, at, expires_at)
 
-    def settle(self, connection: Connection, jobs: Sequence[Job]) -> set[str]:
-        if self.longest_wait is not None or connection.in_atomic_block or not _are_alike(jobs):
-            return super().settle(connection, jobs)
+    def settle(self, connection: Connection, jobs: Sequence[Job], at: int) -> set[str]:
+        if self.longest_wait is not None or connection.in_atomic_block or not _are_alike(jobs) or _any_keyed(jobs):
+            return super().settle(connection, jobs, at)
         with connection.cursor() as cursor:
-            return self.move(cursor, jobs)
+            return self.move(cursor, jobs, at)
 
     def settle_and_claim(self, connection: Connection, jobs: Sequence[Job], wish: Wish) -> tuple[set[str], list[Job]]:
-        if connection.in_atomic_block or not all(job.state in ENDS for job in jobs):
+        if connection.in_atomic_block or not all(job.state in ENDS for job in jobs) or _any_keyed(jobs):
             return super().settle_and_claim(connection, jobs, wish)
         with connection.cursor() as cursor:
             PREPARED_FINISH_AND_CLAIM.execute(cursor, [*_as_arrays(jobs, END_COLUMNS), *_wished(wish)])
@@ -297,9 +329,12 @@ class PostgreSQL(Store):
         claimed = [Job._make(row) for row in rows if row[STATE] is not None]
         return {row[0] for row in rows if row[STATE] is None}, claimed
 
-    def move(self, cursor: Any, jobs: Sequence[Job]) -> set[str]:
+    def move(self, cursor: Any, jobs: Sequence[Job], at: int) -> set[str]:
         if self.longest_wait is not None:
-            return super().move(cursor, jobs)
+            return super().move(cursor, jobs, at)
+        if special := [job for job in jobs if _any_keyed([job])]:
+            jobs = [job for job in jobs if not _any_keyed([job])]
+            return super().move(cursor, special, at) | (self.move(cursor, jobs, at) if jobs else set())
         ended = [job for job in jobs if job.state in ENDS]
         back = [job for job in jobs if job.state in LIVE]
         moved: set[str] = set()
@@ -405,6 +440,16 @@ def _notifications(own: Connection) -> list[str]:
         return [notify.extra.decode() for notify in iter(raw.pgconn.notifies, None)]
 
 
+@contextmanager
+def _as_key_locked() -> Iterator[None]:
+    try:
+        yield
+    except OperationalError as error:
+        if getattr(error.__cause__, "sqlstate", getattr(error.__cause__, "pgcode", None)) == LOCK_NOT_AVAILABLE:
+            raise KeyLocked(KEY_LOCKED) from error
+        raise
+
+
 def _ids(cursor: Any) -> set[str]:
     return {id for id, *_ in cursor.fetchall()}
 
@@ -428,6 +473,11 @@ def _text(value: str) -> str:
 def _are_alike(jobs: Sequence[Job]) -> bool:
     """Does one statement write all of these outcomes?"""
     return len({job.state in ENDS for job in jobs}) == 1
+
+
+def _any_keyed(jobs: Sequence[Job]) -> bool:
+    """Has any of these a unique key, limits or an order, so that there may be more to do in the same transaction?"""
+    return any(job.unique_key is not None or machine.asks_for_leave(job) for job in jobs)
 
 
 def _wished(wish: Wish) -> list[Any]:

@@ -13,7 +13,7 @@ from django.db import DatabaseError, transaction
 from mainspring.brokers.database import reaches
 from mainspring.brokers.database.changes import POLL, ChangeListener, data_version
 from mainspring.brokers.database.listeners import own_connection
-from mainspring.brokers.database.store import Connection, Store, Wish, as_jobs
+from mainspring.brokers.database.store import FREED_KEY, Connection, Store, Wish, as_jobs
 from mainspring.brokers.database.tables import FINISHED_COLUMNS, JOB, JOB_COLUMNS, TEXT_COLUMNS
 from mainspring.brokers.database.transactions import in_transaction
 from mainspring.exceptions import NotSentYet
@@ -37,7 +37,7 @@ PICK = f"""
     ORDER BY job."rank" LIMIT %s
 """
 CLAIM = f"""
-    UPDATE {JOB} SET state = 'running', token = %s, worker_id = %s, last_attempted_at = %s
+    UPDATE {JOB} SET state = 'running', token = %s, worker_id = %s, last_attempted_at = %s, holds_key = {FREED_KEY}
     WHERE rowid IN ({PICK})
     RETURNING {_typed(JOB_COLUMNS)}
 """
@@ -109,7 +109,14 @@ class SQLite(Store):
     def moment(self, connection: Connection) -> int:
         return time.time_ns() // 1000
 
+    can_lock_readers_out = True  # in memory, or without a write-ahead log
     has_clock = False
+    now = "CAST((julianday('now') - 2440587.5) * 86400000000.0 AS INTEGER)"
+
+    can_write_beside = False  # there is one write lock
+
+    def is_busy(self, error: DatabaseError) -> bool:
+        return "is locked" in str(error)
 
     can_wake = False
     can_always_beat = False  # there is one write lock, and a task may hold it

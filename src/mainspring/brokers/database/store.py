@@ -4,16 +4,19 @@ import json
 import math
 from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
+from functools import partial
 from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from django.db import transaction
+from django.db import DatabaseError, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from mainspring.brokers.base import Listener, Pulse, WorkerInfo
-from mainspring.brokers.database import reaches
+from mainspring import job as machine
+from mainspring.brokers.base import KEY_WAIT, Listener, Pulse, WorkerInfo
+from mainspring.brokers.database import keyed, limits, orders, reaches
 from mainspring.brokers.database.questions import unanswered
+from mainspring.brokers.database.shares import AWAIT_RANK
 from mainspring.brokers.database.tables import (
     FINISHED,
     FINISHED_COLUMNS,
@@ -22,10 +25,11 @@ from mainspring.brokers.database.tables import (
     JOB_COLUMNS,
     MUTABLE_COLUMNS,
     REACH,
+    REPLACED_COLUMNS,
     WORKER,
     WORKER_COLUMNS,
 )
-from mainspring.job import ALONE, ENDS, LIVE, PRIORITY_HIGHEST, TIME_BITS, Job
+from mainspring.job import ALONE, ENDS, LIVE, PRIORITY_HIGHEST, TIME_BITS, UNTIL_START, Job, State
 
 if TYPE_CHECKING:
     from mainspring.brokers.database.waiting import EndListener
@@ -49,7 +53,18 @@ QUEUES = (
 
 
 # Without a limit SQLite would also find a text, if somebody has written one there: it sorts behind all numbers.
-NEXT_DUE = f"(SELECT min(due_at) FROM {JOB} WHERE due_at < {END})"
+NEXT_DUE = (
+    f"(SELECT CASE WHEN EXISTS (SELECT 1 FROM {JOB} WHERE {AWAIT_RANK}) THEN 0"
+    f" ELSE (SELECT min(due_at) FROM {JOB} WHERE due_at < {END}) END)"
+)
+
+
+KEY_LOCKED = (
+    "A transaction that has not ended has stored a job with the same unique key, or holds one that has it. Nothing was"
+    " stored; enqueue again later, and keep transactions that enqueue short."
+)
+# What a claim writes there, besides the worker and the moment.
+FREED_KEY = f"CASE WHEN SUBSTR(unique_key, 1, {len(UNTIL_START)}) = '{UNTIL_START}' THEN NULL ELSE holds_key END"
 
 
 class Span(NamedTuple):
@@ -82,12 +97,15 @@ class Store:
     quote = '"'  # MySQL 8 reserves the word `rank`
     for_update = ""
     skip_locked = ""
-    by_id = by_due = by_rank = ""  # which index to walk, where that must be said
+    by_id = by_due = by_rank = by_key = by_parking = by_order = ""  # which index to walk, where that must be said
     bigint = "bigint"
     delete = ""
     is_in: str
     not_in: str
+    note_in_line: Callable[[Sequence[Job]], None]  # the broker's
     on_known_id_keep = "ON CONFLICT (id) DO NOTHING"
+    on_known_limit_keep = on_known_name_keep = "ON CONFLICT (name) DO NOTHING"
+    on_held_key_keep = "ON CONFLICT (holds_key) WHERE holds_key IS NOT NULL DO NOTHING"
     on_known_worker_update = (
         f"ON CONFLICT (id) DO UPDATE SET beat = {WORKER}.beat + 1, beat_at = excluded.beat_at, facts = excluded.facts"
     )
@@ -109,6 +127,8 @@ class Store:
         self.delete = self.delete or f"DELETE FROM {JOB} WHERE id {self.is_in}"
         changes = ", ".join(f"{self.names([name])} = %s" for name in MUTABLE_COLUMNS)
         self.update = f"UPDATE {JOB} SET {changes} WHERE id = %s"
+        changes = ", ".join(f"{self.names([name])} = %s" for name in REPLACED_COLUMNS)
+        self.replace = f"UPDATE {JOB} SET {changes} WHERE id = %s"
 
     def names(self, columns: Iterable[str], table: str = "") -> str:
         return ", ".join(f"{table}{self.quote}{name}{self.quote}" for name in columns)
@@ -151,8 +171,35 @@ class Store:
             if ended := [id for (id,) in cursor.fetchall()]:
                 cursor.execute(self.delete, [self.listed(ended)])
 
+    def keep(self, connection: Connection, jobs: Sequence[Job]) -> None:
+        """Insert jobs that have ended, but for those whose id is there already."""
+        with self.transaction(connection), connection.cursor() as cursor:
+            live = {job.id for job in self.standing(connection, [job.id for job in jobs])}
+            jobs = [job for job in jobs if job.id not in live]
+            on_known = self.on_known_id_keep.replace(JOB, FINISHED)
+            cursor.executemany(f"{self.insert_finished} {on_known}", list(map(attrgetter(*FINISHED_COLUMNS), jobs)))
+
     def insert_many(self, cursor: Any, jobs: Sequence[Job], on_conflict: str = "") -> None:
         cursor.executemany(f"{self.insert} {on_conflict}", jobs)
+
+    def insert_if_free(self, connection: Connection, job: Job) -> bool:
+        """Insert a job unless another holds its key; return whether it is there."""
+        with connection.cursor() as cursor:
+            cursor.execute(f"{self.insert} {self.on_held_key_keep}", job)
+            return bool(cursor.rowcount == 1)
+
+    def insert_keyed(self, cursor: Any, jobs: Sequence[Job]) -> None:
+        """Insert those of the jobs whose key no other holds."""
+        self.insert_many(cursor, jobs, self.on_held_key_keep)
+
+    def short_lock_waits(self, cursor: Any, seconds: float = KEY_WAIT) -> AbstractContextManager[None]:
+        """Wait for no lock much longer than this in the block, and raise KeyLocked instead, if there is a choice."""
+        return nullcontext()
+
+    def rewrite(self, cursor: Any, jobs: Sequence[Job]) -> None:
+        """Store jobs, locked by this transaction, that an enqueue has changed."""
+        if jobs:
+            cursor.executemany(self.replace, map(attrgetter(*REPLACED_COLUMNS, "id"), jobs))
 
     def claim(self, connection: Connection, wish: Wish) -> list[Job]:
         """Take ready jobs and return them in any order."""
@@ -163,22 +210,23 @@ class Store:
         """Take ready jobs in this transaction."""
         raise NotImplementedError
 
-    def settle(self, connection: Connection, jobs: Sequence[Job]) -> set[str]:
+    def settle(self, connection: Connection, jobs: Sequence[Job], at: int) -> set[str]:
         """
         Write what became of jobs that still run under their token; return the ids that did.
 
         Whoever waits for no lock passes over rows that somebody else has locked.
         """
         with self.transaction(connection), connection.cursor() as cursor:
-            return self.move(cursor, jobs)
+            return self.move(cursor, jobs, at)
 
     def settle_and_claim(self, connection: Connection, jobs: Sequence[Job], wish: Wish) -> tuple[set[str], list[Job]]:
         """Do both in one transaction: a commit waits for the disk, and is there once for both."""
         with self.transaction(connection), connection.cursor() as cursor:
-            return self.move(cursor, jobs), self.take(cursor, wish)
+            return self.move(cursor, jobs, wish.at), self.take(cursor, wish)
 
-    def move(self, cursor: Any, jobs: Sequence[Job]) -> set[str]:
-        """Write what became of jobs in this transaction."""
+    def move(self, cursor: Any, jobs: Sequence[Job], at: int) -> set[str]:
+        """Write what became of jobs in this transaction, at this moment."""
+        limits.lock(cursor, self, jobs)
         lock = self.for_update if self.longest_wait is None else self.skip_locked
         cursor.execute(
             f"SELECT id, token FROM {JOB} {self.by_id} WHERE id {self.is_in} AND state = 'running' {lock}",
@@ -186,9 +234,31 @@ class Store:
         )
         held = set(cursor.fetchall())
         moved = [job for job in jobs if (job.id, job.token) in held]
-        self.finish(cursor, [job for job in moved if job.state in ENDS])
-        self.put_back(cursor, [job for job in moved if job.state in LIVE])
-        return {job.id for job in moved}
+        ended, back = [job for job in moved if job.state in ENDS], [job for job in moved if job.state in LIVE]
+        self.finish(cursor, ended)
+        keyed.let_go_on(cursor, self, ended)
+        for_key = [job for job in back if machine.is_free_from_start(job)]
+        plain = [job for job in back if not machine.is_free_from_start(job)]
+        self.put_back(cursor, plain)
+        done = {job.id for job in ended + plain} | keyed.come_back(cursor, self, for_key, at)
+        self.let_others_in(cursor, [job for job in moved if job.id in done], at)
+        return done
+
+    def let_in(self, cursor: Any, jobs: Sequence[Job]) -> None:
+        """Put parked jobs, locked by this transaction, back in line: at places that claims may have passed."""
+        if jobs:
+            self.put_back(cursor, jobs)
+            self.note_in_line(jobs)  # for a claim in this transaction
+            transaction.on_commit(partial(self._let_in, cursor.db, jobs), using=cursor.db.alias, robust=True)
+
+    def _let_in(self, connection: Connection, jobs: Sequence[Job]) -> None:
+        self.note_in_line(jobs)
+        self.wake(connection)
+
+    def let_others_in(self, cursor: Any, jobs: Sequence[Job], at: int) -> None:
+        """Let others ask for what jobs leave that run no more, or never will."""
+        limits.leave(cursor, self, jobs, at)
+        orders.leave(cursor, self, jobs)
 
     def finish(self, cursor: Any, jobs: Sequence[Job]) -> None:
         """Move ended jobs, locked by this transaction, to the finished ones."""
@@ -236,10 +306,18 @@ class Store:
         """Make up to `limit` due jobs ready, passing over those that somebody has locked; return how many."""
         with self.transaction(connection), connection.cursor() as cursor:
             cursor.execute(
-                f"SELECT id FROM {JOB} {self.by_due} WHERE due_at <= %s ORDER BY due_at LIMIT %s {self.skip_locked}",
+                f"SELECT {self.job_columns} FROM {JOB} {self.by_due} WHERE due_at <= %s ORDER BY due_at LIMIT %s"
+                f" {self.skip_locked}",
                 [now, limit],
             )
-            if ids := [id for (id,) in cursor.fetchall()]:
+            due = as_jobs(cursor)
+            waiting = [job for job in due if job.state == State.WAITING]
+            gone_on = keyed.look_again(cursor, self, waiting, now) if waiting else 0
+            parked = [machine.unpark(job) for job in due if job.state == State.PARKED]
+            fair = [machine.promote(job) for job in due if job.state == State.DEFERRED and job.fair_key is not None]
+            self.put_back(cursor, parked + fair)
+            others = [job for job in due if job.state not in (State.WAITING, State.PARKED) and job.fair_key is None]
+            if ids := [job.id for job in others]:
                 # In this order, as MySQL sets one column after the other.
                 cursor.execute(
                     f"UPDATE {JOB} {self.by_id} SET state = 'ready', {self.names(['rank'])} ="
@@ -249,7 +327,7 @@ class Store:
                     f" WHERE id {self.is_in}",
                     [self.listed(ids)],
                 )
-            return len(ids)
+            return len(ids) + len(parked) + len(fair) + gone_on
 
     # Looking.
 
@@ -334,7 +412,9 @@ class Store:
                 [site, at],
             )
 
+    can_lock_readers_out = False  # may a transaction that writes keep others from reading?
     has_clock = True  # of its own, not that of the machine of whoever asks
+    now: str  # the database's own time in microseconds since the epoch, as a part of a statement
     select_moment: str
 
     def moment(self, connection: Connection) -> int:
@@ -344,6 +424,14 @@ class Store:
         with connection.wrap_database_errors, closing(connection.connection.cursor()) as cursor:
             cursor.execute(self.select_moment)
             return int(cursor.fetchone()[0])
+
+    # Leases.
+
+    can_write_beside = True  # on another connection, while a transaction that has written is open on this one
+
+    def is_busy(self, error: DatabaseError) -> bool:
+        """Does this error only say that somebody else writes?"""
+        return False
 
     # Calling and hearing.
 

@@ -5,33 +5,42 @@ import time
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
+from functools import partial
 from itertools import islice
 from typing import Any, TypeVar
 
 from mainspring import job as machine
+from mainspring.brokers.admission import Change, Level, Request
 from mainspring.brokers.base import Broker, Count, Listener, Pulse, Question, Risk, WorkerInfo
+from mainspring.brokers.leases import Lease
 from mainspring.brokers.listening import Calls, is_soon
-from mainspring.brokers.redis import questions, scripts, workers
+from mainspring.brokers.redis import keyed, leases, limits, questions, scripts, shares, workers
 from mainspring.brokers.redis.client import Client
 from mainspring.brokers.redis.keys import Keys, end_channel, wake_channel
 from mainspring.brokers.redis.listeners import RedisListener, wait_for_end
 from mainspring.brokers.redis.records import (
     EXACT,
     SEPARATOR,
+    TURN,
     claim_text,
     decode,
     encode,
+    in_line,
     in_order,
+    left_of,
     line_of,
+    lost_turn,
+    order_of,
     place_of,
     worker_of,
 )
 from mainspring.brokers.redis.risks import risks
 from mainspring.brokers.redis.scripts import Script
 from mainspring.brokers.store_time import StoreTime
+from mainspring.brokers.uniqueness import OnConflict
 from mainspring.clock import SECOND, Clock
 from mainspring.exceptions import BrokerRefused, BrokerUnavailable
-from mainspring.job import ENDS, IDLE, LIVE, Job, State
+from mainspring.job import ENDS, IDLE, LIVE, LOOK_AGAIN, Job, State
 
 T = TypeVar("T")
 
@@ -55,6 +64,7 @@ class RedisBroker(Broker):
         self._client = Client(alias, url, self._keys)
         self._time = StoreTime(self.clock, lambda: _moment(self._client.run(scripts.TIME)))
         self._calls = Calls(CALL_EVERY)
+        self._fair_after = ""  # the name of the fair key that was seen to last
 
     def now(self) -> int:
         return self._time.now()
@@ -87,6 +97,27 @@ class RedisBroker(Broker):
         taken: bytes | None = self._client.run_together(guards + pushes)[0]
         return taken
 
+    def keep(self, jobs: Sequence[Job]) -> None:
+        for some in _slices(jobs, PUSHED_AT_ONCE):
+            self._client.run(scripts.PUSH, "", "1", "", *_pushed(some))
+
+    def push_keyed(self, jobs: Sequence[Job], on_conflict: OnConflict, *, once: bool = False) -> list[Job]:
+        stored = {job.id: job for _, job in self._read([job.id for job in jobs])} if once else {}
+        left = [job for job in jobs if job.id not in stored]
+        call = any(is_soon(job, self.clock.moment()) for job in left)
+        pushed = keyed.push(partial(self._run_and_call, call), left, on_conflict)
+        return [stored.get(job.id) or pushed[job.id] for job in jobs]
+
+    def _let_go_on(self, ids: Collection[bytes]) -> None:
+        """Let jobs go on that waited for one which has ended."""
+        if not ids:
+            return
+        now = self.clock.moment()
+        waiting = [
+            (record, job) for record, job in self._read([id.decode() for id in ids]) if job.state == State.WAITING
+        ]
+        self._move((record, job, machine.go_on(job, now)) for record, job in waiting)
+
     def _run_and_call(self, call: bool, script: Script, *values: Any) -> Any:
         """Return what a script returns that may put jobs in line; with `call` tell workers, once these can be seen."""
         with self._calls.made_if(call) as is_due:
@@ -118,17 +149,62 @@ class RedisBroker(Broker):
     def settle(self, jobs: Sequence[Job]) -> set[str]:
         if not jobs:
             return set()
+        at = self.clock.moment()
         values = [
-            value for job in jobs for value in (job.id, str(job.token), encode(job), line_of(job), *place_of(job))
+            value
+            for job in jobs
+            for value in (
+                *(job.id, str(job.token), encode(job), line_of(job), *place_of(job)),
+                *(in_line(job) if job.state == State.PARKED else "", left_of(job), lost_turn(job)),
+                *keyed.of_outcome(job, at),
+            )
         ]
         call = any(job.state == State.READY for job in jobs)
-        refused = {id.decode() for id in self._run_and_call(call, scripts.SETTLE, self._end_channel, *values)}
+        not_moved, waited, unparked = self._run_and_call(call, scripts.SETTLE, self._end_channel, *values)
+        self._let_go_on(waited)
+        if unparked:
+            self.wake()
+        refused = {id.decode() for id in not_moved}
         accepted = {job.id for job in jobs if job.id not in refused}
         if refused:
             stored = {job.id: job for _, job in self._read(refused)}
             others = [job for job in jobs if job.id in stored]
             accepted |= {job.id for job in others if machine.is_repeat(job, stored[job.id])}
         return accepted
+
+    def admit(self, requests: Sequence[Request]) -> set[str]:
+        if not requests:
+            return set()
+        admitted, parked = limits.admit(self._client, requests, self.clock.moment())
+        self.settle(parked)
+        return admitted
+
+    def level(self, name: str) -> Level | None:
+        return limits.level(self._client, name)
+
+    def change_limit(self, name: str, change: Change) -> None:
+        limits.change(self._client, name, change, self._wake_channel, self.clock.moment())
+
+    def limits(self, after: str = "", number: int = 100) -> dict[str, Level]:
+        return limits.listed(self._client, self._keys, after, number)
+
+    def parked(self, name: str) -> int:
+        return limits.parked(self._client, self._keys, name)
+
+    def forget_limits(self) -> int:
+        return limits.forget(self._client, self._keys, self.clock.moment())
+
+    def holding(self, name: str) -> list[str]:
+        return limits.holding(self._client, name)
+
+    def take_lease(self, name: str, slots: int) -> int | None:
+        return leases.take(self._client, name, slots, self.clock.travelled)
+
+    def renew_leases(self, held: Collection[Lease]) -> set[Lease]:
+        return leases.renew(self._client, held, self.clock.travelled)
+
+    def drop_lease(self, lease: Lease) -> bool:
+        return leases.drop(self._client, lease)
 
     def held_by(self, worker_ids: Collection[str], limit: int) -> list[Job]:
         mine = [id for id, worker_id in self._claims() if worker_id in worker_ids]
@@ -149,15 +225,30 @@ class RedisBroker(Broker):
 
     def promote(self, limit: int) -> int | None:
         now = self.clock.moment()
-        lines, ids, found, first_due = self._client.run(scripts.DUE, now, min(limit, MOST))
-        if not ids:
-            return _number(first_due)
-        deferred = [
-            (record, decode(id, record, line=line, state=State.DEFERRED))
+        lines, ids, found, next_due = self._client.run(scripts.DUE, now, min(limit, MOST))
+        due = [
+            (record, _waiting_for_time(decode(id, record, line=line)))
             for line, id, record in zip(lines, ids, found, strict=True)
         ]
-        self._move((record, job, _promoted(job)) for record, job in deferred)
-        return _number(self._client.run(scripts.DUE, now, 0)[-1])
+        self._move((record, job, _promoted(job)) for record, job in due if job.state != State.WAITING)
+        self._look_again([(record, job) for record, job in due if job.state == State.WAITING], now)
+        lined_up = self._line_up_fairly(limit, now) if due or next_due == b"0" else 0
+        if due or lined_up:
+            next_due = self._client.run(scripts.DUE, now, 0)[-1]
+        return _number(next_due)
+
+    def _line_up_fairly(self, limit: int, now: int) -> int:
+        """Give ranks to jobs that wait for one; return how many."""
+        found = shares.line_up(self._client, self._keys, self._fair_after, limit, now)
+        shares.keep(self._client, self._keys, found.kept)
+        self._fair_after = found.last
+        return len(self._move(found.moves))
+
+    def _look_again(self, waiting: Sequence[tuple[bytes, Job]], now: int) -> None:
+        """Let jobs go on that wait for others which are gone, and look at the rest later."""
+        gone_on = self._move((record, job, machine.go_on(job, now)) for record, job in waiting)
+        left = [(record, job) for record, job in waiting if job.id not in gone_on]
+        self._move((record, job, job._replace(due_at=now + LOOK_AGAIN)) for record, job in left)
 
     def cancel(self, ids: Collection[str]) -> list[Job]:
         at, cancelled = self.now(), []
@@ -177,14 +268,26 @@ class RedisBroker(Broker):
             values = [
                 value
                 for record, old, new in some
-                for value in (old.id, line_of(old), record, *place_of(old), encode(new), *place_of(new))
+                for value in (
+                    *(old.id, line_of(old), record, *keyed.stand_of(old), encode(new), *keyed.stand_of(new)),
+                    left_of(new) if new.state in ENDS else "",
+                )
             ]
             call = any(new.state == State.READY for _, _, new in some)
-            moved |= {id.decode() for id in self._run_and_call(call, scripts.MOVE, self._end_channel, *values)}
+            these, waited, unparked = self._run_and_call(call, scripts.MOVE, self._end_channel, *values)
+            if unparked:
+                self.wake()
+            moved |= {id.decode() for id in these}
+            self._let_go_on(waited)
         return moved
 
     def get(self, id: str) -> Job | None:
         return next((job for _, job in self._read([id])), None)
+
+    def holders(self, keys: Collection[str]) -> dict[str | None, Job]:
+        ids = self._client.command("HMGET", self._keys.unique, *keys) if keys else []
+        found = (job for _, job in self._read([id.decode() for id in ids if id is not None]))
+        return {job.holds_key: job for job in found if job.state in LIVE and job.holds_key in keys}
 
     def _read(self, ids: Collection[str]) -> Iterator[tuple[bytes, Job]]:
         """Yield the records of these jobs, and the jobs as they are."""
@@ -192,6 +295,17 @@ class RedisBroker(Broker):
             for id, record, claim in zip(some, *self._client.run(scripts.READ, *some), strict=True):
                 if record is not None:
                     yield record, decode(id.encode(), record, claim)
+
+    def ahead(self, job: Job, limit: int) -> int:
+        if job.rank is None:
+            return 0
+        return min(int(self._client.run(scripts.AHEAD, job.queue_name, in_order(job.rank))), limit)
+
+    def head(self, order_key: str) -> str | None:
+        prefix = f"{order_key}{SEPARATOR}"
+        lines = (f"[{prefix}s", f"({prefix}t")
+        found = self._client.command("ZRANGEBYLEX", self._keys.turns, *lines, "LIMIT", 0, 1)
+        return found[0][len(prefix.encode()) + TURN :].decode(errors="replace") if found else None
 
     def search(
         self,
@@ -322,10 +436,17 @@ class RedisBroker(Broker):
 
 def _pushed(jobs: Sequence[Job]) -> list[str]:
     """Return what the script PUSH wants to know of new jobs."""
-    return [value for job in jobs for value in (job.id, encode(job), line_of(job), *place_of(job))]
+    return [value for job in jobs for value in (job.id, encode(job), line_of(job), *place_of(job), order_of(job))]
+
+
+def _waiting_for_time(job: Job) -> Job:
+    # Nobody can read the state of a job whose record is damaged.
+    return job if job.state in (State.WAITING, State.PARKED) else job._replace(state=State.DEFERRED)
 
 
 def _promoted(job: Job) -> Job:
+    if job.state == State.PARKED:
+        return machine.unpark(job)
     # Nobody can read when one was due whose record is damaged.
     return machine.promote(job if job.due_at is not None else job._replace(due_at=0))
 

@@ -23,6 +23,16 @@ class Keys(NamedTuple):
     answers: str
     site: str
     guard: str
+    unique: str
+    limits: str
+    held: str
+    holds: str
+    parked: str
+    unparked: str
+    orders: str
+    turns: str
+    leases: str
+    fences: str
 
     @classmethod
     def of(cls, prefix: str) -> "Keys":

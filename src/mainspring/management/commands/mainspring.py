@@ -11,7 +11,7 @@ from django.db import DatabaseError, InterfaceError
 
 from mainspring.conf import did_you_mean
 
-VERBS = ("worker", "workers", "status", "health", "enqueue", "stack", "check", "prune", "adopt")
+VERBS = ("worker", "workers", "status", "health", "enqueue", "explain", "stack", "check", "prune", "limits", "adopt")
 
 
 class VerbParser(CommandParser):

@@ -19,10 +19,38 @@ def _load(name: str) -> Script:
     return Script(name, source, sha1(source, usedforsecurity=False).hexdigest())
 
 
-PUSH, CLAIM, SETTLE, MOVE, READ, DUE, SEARCH, COUNTS, PRUNE, DELETE, BEAT, TIME, CALL, CHECK, GUARD = map(
+(
+    PUSH,
+    CLAIM,
+    SETTLE,
+    MOVE,
+    READ,
+    DUE,
+    SEARCH,
+    COUNTS,
+    PRUNE,
+    DELETE,
+    BEAT,
+    TIME,
+    CALL,
+    CHECK,
+    GUARD,
+    KEYED,
+    LEVELS,
+    ADMIT,
+    CHANGE,
+    HOLDING,
+    FAIR,
+    HEADS,
+    FORGET,
+    TAKE_LEASE,
+    RENEW_LEASES,
+    AHEAD,
+) = map(
     _load,
     (
         *("push", "claim", "settle", "move", "read", "due", "search", "counts", "prune", "delete", "beat"),
-        *("time", "call", "check", "guard"),
+        *("time", "call", "check", "guard", "keyed", "levels", "admit", "change", "holding", "fair", "heads"),
+        *("forget", "take_lease", "renew_leases", "ahead"),
     ),
 )

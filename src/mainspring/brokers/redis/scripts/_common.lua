@@ -4,8 +4,10 @@
 -- Redis before 7 would replay whole scripts on replicas, and refuse to write after it has read a set.
 if redis.replicate_commands then redis.replicate_commands() end
 
-local JOBS, CLAIMS, READY, ALONE, DEFERRED, ENDED, BY_ID, WAITERS, WORKERS, QUESTIONS, ANSWERS, SITE, GUARD = unpack(KEYS)
+local JOBS, CLAIMS, READY, ALONE, DEFERRED, ENDED, BY_ID, WAITERS, WORKERS, QUESTIONS, ANSWERS, SITE, GUARD, UNIQUE,
+  LIMITS, HELD, HOLDS, PARKED, UNPARKED, ORDERS, TURNS, LEASES, FENCES = unpack(KEYS)
 local FIRST_ALONE = '2000000000000000'  -- the place of jobs that crashed before, from here on
+local FAIR = 'fair:'  -- how names begin under which jobs wait for a rank
 local SLICE = 4000  -- values that one call can take; Lua's stack ends at about 8000
 
 local function bulk(command, key, values)
@@ -95,13 +97,66 @@ end
 
 local IS_END = {succeeded = 1, failed = 1, cancelled = 1, discarded = 1, expired = 1, quarantined = 1}
 
+-- The place of a parked job is the moment for which it waits or '', and behind a NUL what stands in the set of them.
+local function parts_of(place)
+  return string.match(place, '^([^%z]*)%z(.*)$')
+end
+
+-- Jobs with an order key. ORDERS tells of each its key and, behind a NUL, its place among the TURNS of that: "s" and a
+-- number once somebody has looked, until then "u" and the moment since which it is in line, or nothing.
+local any_orders = redis.call('EXISTS', ORDERS) == 1
+
+local function order_of(id)
+  return string.match(redis.call('HGET', ORDERS, id) or '', '^(.*)%z([^%z]*)$')
+end
+
+local function set_turn(id, key, before, after)
+  if before ~= '' then redis.call('ZREM', TURNS, key .. '\0' .. before .. id) end
+  if after ~= '' then redis.call('ZADD', TURNS, 0, key .. '\0' .. after .. id) end
+  redis.call('HSET', ORDERS, id, key .. '\0' .. after)
+end
+
+-- Take note of a new job with an order, or of none.
+local function begin_order(id, order)
+  if order == '' then return end
+  local key, turn = string.match(order, '^(.*)%z([^%z]*)$')
+  set_turn(id, key, '', turn)
+  any_orders = true
+end
+
+-- The id of the job whose turn it is, or ''.
+local function head_of(key)
+  local prefix = key .. '\0'
+  local member = redis.call('ZRANGEBYLEX', TURNS, '[' .. prefix, behind(prefix), 'LIMIT', 0, 1)[1] or ''
+  return string.match(string.sub(member, #prefix + 1), '^s' .. string.rep('%x', 16) .. '(.*)$') or ''
+end
+
+-- Give their turns to all that are in line for it.
+local function give_turns(key)
+  local prefix = key .. '\0'
+  local last = redis.call('ZREVRANGEBYLEX', TURNS, behind(prefix .. 's'), '[' .. prefix .. 's', 'LIMIT', 0, 1)[1] or ''
+  local number = tonumber(string.sub(last, #prefix + 2, #prefix + 17), 16) or 0
+  for _, member in ipairs(redis.call('ZRANGEBYLEX', TURNS, '[' .. prefix .. 'u', behind(prefix .. 'u'))) do
+    number = number + 1
+    local turn, id = string.sub(member, #prefix + 1, #prefix + 14), string.sub(member, #prefix + 15)
+    set_turn(id, key, turn, string.format('s%016x', number))
+  end
+end
+
 -- Put a job where its state belongs, and take it away from there; its record is another matter.
 local function enter(id, line, state, place)
   redis.call('ZADD', BY_ID, 0, state .. '\0' .. line .. id)
   if state == 'ready' then
     redis.call('ZADD', place < FIRST_ALONE and READY or ALONE, 0, line .. place .. id)
-  elseif state == 'deferred' then
+    local key, turn = nil, ''
+    if any_orders then key, turn = order_of(id) end
+    if key and string.sub(turn, 1, 1) ~= 's' then set_turn(id, key, turn, 'u' .. string.sub(place, 4)) end
+  elseif state == 'deferred' or state == 'waiting' then
     redis.call('ZADD', DEFERRED, place, line .. id)
+  elseif state == 'parked' then
+    local due_at, member = parts_of(place)
+    redis.call('ZADD', PARKED, 0, member .. id)
+    if due_at ~= '' then redis.call('ZADD', DEFERRED, due_at, line .. id) end
   elseif IS_END[state] then
     redis.call('ZADD', ENDED, 0, state .. '\0' .. line .. place .. id)
   end
@@ -111,18 +166,152 @@ local function leave(id, line, state, place)
   redis.call('ZREM', BY_ID, state .. '\0' .. line .. id)
   if state == 'ready' then
     redis.call('ZREM', place < FIRST_ALONE and READY or ALONE, line .. place .. id)
-  elseif state == 'deferred' then
+  elseif state == 'deferred' or state == 'waiting' then
     redis.call('ZREM', DEFERRED, line .. id)
   elseif state == 'running' then
     redis.call('HDEL', CLAIMS, id)
+  elseif state == 'parked' then
+    local due_at, member = parts_of(place)
+    redis.call('ZREM', PARKED, member .. id)
+    redis.call('ZREM', DEFERRED, line .. id)
+    redis.call('HDEL', UNPARKED, id)
   elseif IS_END[state] then
     redis.call('ZREM', ENDED, state .. '\0' .. line .. place .. id)
   end
 end
 
+-- When the next job falls due, or false; those that wait for a rank always are.
+local function next_due()
+  if #redis.call('ZRANGEBYLEX', PARKED, '[' .. FAIR, behind(FAIR), 'LIMIT', 0, 1) > 0 then return '0' end
+  return redis.call('ZRANGE', DEFERRED, 0, 0, 'WITHSCORES')[2] or false
+end
+
+-- Put a job back in line that is parked there by this member of the set; returns 1, or 0 if it is somebody's mistake. How
+-- it stands in line then was noted when it was parked.
+local function unpark_member(member, id, kind_and_place)
+  local line, rank, record = string.match(redis.call('HGET', UNPARKED, id) or '', '^([^%z]*%z[^%z]*%z)(%x+)%z(.*)$')
+  if not line then
+    redis.call('ZREM', PARKED, member)
+    return 0
+  end
+  leave(id, line, 'parked', '\0' .. kind_and_place)
+  redis.call('HSET', JOBS, id, record)
+  enter(id, line, 'ready', rank)
+  return 1
+end
+
+-- Put up to `number` jobs back in line that are parked under a limit until it has room, or with `kinds` 'rt' also those
+-- that wait for their time; returns how many.
+local function unpark(name, number, kinds)
+  local count = 0
+  if number < 1 then return 0 end
+  for kind in string.gmatch(kinds, '.') do
+    local prefix = name .. '\0' .. kind
+    local members = redis.call('ZRANGEBYLEX', PARKED, '[' .. prefix, behind(prefix), 'LIMIT', 0, number - count)
+    for _, member in ipairs(members) do
+      local id = string.sub(member, #prefix + 17)
+      count = count + unpark_member(member, id, string.sub(member, 1, #prefix + 16))
+    end
+  end
+  return count
+end
+
+-- Let the job ask whose turn it is, if it waits for that; returns how many.
+local function let_next(key)
+  local id = head_of(key)
+  local rank = string.match(redis.call('HGET', UNPARKED, id) or '', '^[^%z]*%z[^%z]*%z(%x+)%z')
+  local place = rank and key .. '\0r' .. rank
+  if not place or not redis.call('ZSCORE', PARKED, place .. id) then return 0 end
+  return unpark_member(place .. id, id, place)
+end
+
+-- Take its turn from a job, which keeps its key with `after`, or nothing of it where that is nil; let the next one ask.
+local function lose_turn(id, after)
+  local key, turn = nil, ''
+  if any_orders then key, turn = order_of(id) end
+  if not key then return 0 end
+  set_turn(id, key, turn, after or '')
+  if not after then redis.call('HDEL', ORDERS, id) end
+  return let_next(key)
+end
+
+-- Give back what a job held of limits that runs no more, and let others ask for what it leaves, a JSON list of pairs of
+-- a limit and how much, or ''; returns how many may.
+local function give_back(id, left)
+  local costs, count = redis.call('HGET', HOLDS, id), 0
+  if costs then
+    redis.call('HDEL', HOLDS, id)
+    for _, pair in ipairs(cjson.decode(costs)) do redis.call('HINCRBY', HELD, pair[1], -pair[2]) end
+  end
+  for _, pair in ipairs(left ~= '' and cjson.decode(left) or {}) do count = count + unpark(pair[1], pair[2], 'r') end
+  return count
+end
+
+-- The id of the live job that holds a unique key, or ''. A worker of an older version may have left a key behind.
+local function holder_of(key)
+  local id = key ~= '' and redis.call('HGET', UNIQUE, key)
+  if not id then return '' end
+  if redis.call('HEXISTS', CLAIMS, id) == 1 then return id end
+  local record = redis.call('HGET', JOBS, id)
+  local state = record and string.match(record, '^%[%d+,"(%a+)"')
+  return state and not IS_END[state] and id or ''
+end
+
+-- May a job hold a key, or '' for none?
+local function may_hold(id, wanted)
+  local holder = wanted ~= '' and holder_of(wanted) or ''
+  return holder == '' or holder == id
+end
+
+-- Note that a job holds `wanted` and no more `former`, either of which may be ''.
+local function hold(id, former, wanted)
+  if former ~= '' and former ~= wanted and redis.call('HGET', UNIQUE, former) == id then
+    redis.call('HDEL', UNIQUE, former)
+  end
+  if wanted ~= '' then redis.call('HSET', UNIQUE, wanted, id) end
+end
+
+-- The last two fields of a record are the unique key and what the job holds of it; most have neither. Where a key has a
+-- window, which stands behind a slash, the last job that has ended with it is noted as long as it is kept.
+local function unique_key_of(record)
+  local tail = record and string.sub(record, -160) or ''
+  return string.match(tail, '"([^"]*)",null%]$') or string.match(tail, '"([^"]*)","[^"]*"%]$') or ''
+end
+
+local function note_end(id, unique_key)
+  if string.find(unique_key, '/', 1, true) then redis.call('HSET', UNIQUE, '=' .. unique_key, id) end
+end
+
 -- Delete a job; returns 0 if it is not there.
 local function forget(id, line, state, place)
   leave(id, line, state, place)
+  if redis.call('EXISTS', UNIQUE) == 1 then
+    local noted = '=' .. unique_key_of(redis.call('HGET', JOBS, id))
+    if redis.call('HGET', UNIQUE, noted) == id then redis.call('HDEL', UNIQUE, noted) end
+  end
   redis.call('HDEL', WAITERS, id)
   return redis.call('HDEL', JOBS, id)
+end
+
+-- The server's own time in microseconds since the epoch; to be written with `whole`, as Lua would round it.
+local function moment()
+  local time = redis.call('TIME')
+  return time[1] * 1000000 + time[2]
+end
+
+local function whole(number)
+  return string.format('%.0f', number)
+end
+
+-- For each lease under a name its token and the moment at which it is over.
+local function leases_of(name)
+  return string.gmatch(redis.call('HGET', LEASES, name) or '', '(%d+):(%d+)')
+end
+
+local function leases_after(name, now)
+  local found = {}
+  for token, ends in leases_of(name) do
+    if tonumber(ends) > now then found[#found + 1] = token .. ':' .. ends end
+  end
+  return found
 end

@@ -24,7 +24,7 @@ end
 
 return {
   redis.call('HGETALL', WORKERS),
-  redis.call('ZRANGE', DEFERRED, 0, 0, 'WITHSCORES')[2] or false,
+  next_due(),
   is_any_in(ALONE),
   redis.call('GET', SITE),
   redis.call('HGETALL', QUESTIONS),

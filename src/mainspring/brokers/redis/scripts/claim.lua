@@ -10,6 +10,12 @@ for at = 5, 4 + prefixes do
   end
 end
 
+local function give_back_key(id, record)
+  if string.sub(record, -2) ~= '"]' then return end  -- nothing is held
+  local key = string.match(unique_key_of(record), '^start:(.*)$')
+  if key and redis.call('HGET', UNIQUE, key) == id then redis.call('HDEL', UNIQUE, key) end
+end
+
 local function fetch(line, last, number)
   local from = last and '(' .. last or '[' .. line
   return redis.call('ZRANGEBYLEX', source, from, behind(line), 'LIMIT', 0, number)
@@ -36,6 +42,7 @@ for number, id in ipairs(ids) do
     taken[count], their_records[count], their_lines[count] = id, records[number], line
     claims[2 * count - 1], claims[2 * count] = id, claim .. '\0' .. line
     running[2 * count - 1], running[2 * count] = 0, 'running\0' .. line .. id
+    give_back_key(id, records[number])
   end
 end
 bulk('HSET', CLAIMS, claims)

@@ -9,4 +9,4 @@ for _, member in ipairs(redis.call('ZRANGEBYSCORE', DEFERRED, '-inf', ARGV[1], '
     redis.call('ZREM', DEFERRED, member)
   end
 end
-return {lines, ids, values_of(JOBS, ids), redis.call('ZRANGE', DEFERRED, 0, 0, 'WITHSCORES')[2] or false}
+return {lines, ids, values_of(JOBS, ids), next_due()}
