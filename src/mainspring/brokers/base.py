@@ -238,10 +238,10 @@ class Broker(ABC):
     @abstractmethod
     def forget_limits(self) -> int:
         """
-        Delete what is kept of limits that are as good as new, and return how many.
+        Look at some limits, each time at the next ones, and delete what is kept of those that are as good as new.
 
         That is, nobody holds them or waits for them, nobody has changed them, they are not paused, and nothing that
-        their rate has seen still counts.
+        their rate has seen still counts. Return how many are gone.
         """
 
     @abstractmethod

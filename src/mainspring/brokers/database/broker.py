@@ -76,6 +76,7 @@ class DatabaseBroker(Broker):
         self._store = STORES[vendor]()
         self._cursor = Cursor()
         self._fair_after = ""  # the name of the fair key that was seen to last
+        self._forgot_up_to = ""  # the name of the limit that was looked at last
         self._store.note_in_line = self._note_in_line
         self._calls = Calls()
         self._time = StoreTime(self.clock, lambda: self._run(self._store.moment))
@@ -213,12 +214,8 @@ class DatabaseBroker(Broker):
         return self._run(limits.parked, self._store, name)
 
     def forget_limits(self) -> int:
-        forgotten, after = 0, ""
-        while True:
-            number, after = self._run(limits.forget, self._store, after, self.clock.moment())
-            forgotten += number
-            if not after:
-                return forgotten
+        forgotten, self._forgot_up_to = self._run(limits.forget, self._store, self._forgot_up_to, self.clock.moment())
+        return forgotten
 
     def holding(self, name: str) -> list[str]:
         return self._run(limits.holding, name)

@@ -24,6 +24,7 @@ UNUSED = (
     f" AND NOT EXISTS (SELECT 1 FROM {JOB} WHERE parked_under = this.name)"
     f" AND NOT EXISTS (SELECT 1 FROM {JOB} WHERE order_key = this.name)"
 )
+LOOKED_AT = 1000  # unused limits that are looked at in one go whether they can be forgotten
 AT_ONCE = 256  # jobs that are put back in line when a limit has room; each end looks again
 
 # Whoever locks jobs and limits locks the limits first, by name, as limits and keys of an order are found in what jobs
@@ -104,12 +105,13 @@ def parked(connection: "Connection", store: "Store", name: str) -> int:
 def forget(connection: "Connection", store: "Store", after: str, now: int) -> tuple[int, str]:
     """Delete those of the next limits behind `after` that are as good as new; return how many, and the last name."""
     with store.transaction(connection), connection.cursor() as cursor:
-        names = _names(cursor, after, AT_ONCE, UNUSED, store.skip_locked)
+        names = _names(cursor, after, LOOKED_AT, UNUSED, store.skip_locked)
         levels = _levels(cursor, store, names) if names else {}
         idle = [name for name, level in levels.items() if admission.is_idle(level, now)]
         if idle:
             cursor.execute(f"DELETE FROM {LIMIT} WHERE name {store.is_in}", [store.listed(idle)])
-        return sum(not name.startswith(admission.NO_LIMITS) for name in idle), names[-1] if names else ""
+        forgotten = sum(not name.startswith(admission.NO_LIMITS) for name in idle)
+        return forgotten, names[-1] if len(names) == LOOKED_AT else ""
 
 
 def _names(cursor: Any, after: str, number: int, which: str, lock: str = "") -> list[str]:

@@ -64,6 +64,7 @@ class RedisBroker(Broker):
         self._client = Client(alias, url, self._keys)
         self._time = StoreTime(self.clock, lambda: _moment(self._client.run(scripts.TIME)))
         self._calls = Calls(CALL_EVERY)
+        self._forget_from = 0  # the cursor of Redis
         self._fair_after = ""  # the name of the fair key that was seen to last
 
     def now(self) -> int:
@@ -192,7 +193,8 @@ class RedisBroker(Broker):
         return limits.parked(self._client, self._keys, name)
 
     def forget_limits(self) -> int:
-        return limits.forget(self._client, self._keys, self.clock.moment())
+        forgotten, self._forget_from = limits.forget(self._client, self._keys, self._forget_from, self.clock.moment())
+        return forgotten
 
     def holding(self, name: str) -> list[str]:
         return limits.holding(self._client, name)

@@ -74,14 +74,11 @@ def parked(client: Client, keys: Keys, name: str) -> int:
     return int(client.command("ZLEXCOUNT", keys.parked, f"[{name}\0", b"(" + name.encode() + b"\0\xff"))
 
 
-def forget(client: Client, keys: Keys, now: int) -> int:
-    """Forget the limits that are as good as new; return how many."""
-    forgotten, cursor = 0, None
-    while cursor != 0:
-        cursor, page = client.command("HSCAN", keys.limits, cursor or 0, "COUNT", MOST_AT_ONCE)
-        idle = [word for name, text in page.items() if admission.is_idle(_level(text), now) for word in (name, text)]
-        forgotten += client.run(scripts.FORGET, *idle) if idle else 0
-    return forgotten
+def forget(client: Client, keys: Keys, cursor: int, now: int) -> tuple[int, int]:
+    """Forget those of the next limits that are as good as new; return how many, and where to go on."""
+    cursor, page = client.command("HSCAN", keys.limits, cursor, "COUNT", MOST_AT_ONCE)
+    idle = [word for name, text in page.items() if admission.is_idle(_level(text), now) for word in (name, text)]
+    return client.run(scripts.FORGET, *idle) if idle else 0, cursor
 
 
 def holding(client: Client, name: str) -> list[str]:
