@@ -13,6 +13,8 @@ from tests.torture.outcome import MAX_CRASHES, Outcome
 
 SLOTS = 104  # a process with the default options runs 4 sync and 100 async jobs at once
 AHEAD = 256  # and holds no more than so many beyond them
+# A process notes a job as started just before its first line, and may die in between: hardly twice in a storm.
+NOTED_ONLY = 1
 FLUSHED_WITHIN = 5.0  # seconds in which an outcome reaches a store that is there, on a busy machine
 
 
@@ -91,7 +93,10 @@ def only_what_ran_is_charged(outcome: Outcome) -> Broken:
     strikes = outcome.history.strikes
     if any(strike.kind == "stopped" or (strike.kind == "killed" and len(strike.pids) > 1) for strike in strikes):
         return
-    for id, number in charged_unstarted(outcome).items():
+    unstarted = charged_unstarted(outcome)
+    if unstarted.total() <= NOTED_ONLY:
+        return
+    for id, number in unstarted.items():
         yield id, f"{number} crashes more than it had runs in processes that died"
 
 

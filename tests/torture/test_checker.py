@@ -98,7 +98,7 @@ BROKEN = {
         ([*KEPT, *KILLED_WITH_ALL], [row(state="quarantined", crashes=3)]),
     ],
     checker.crashes_need_a_kill: [([*KEPT, *run(1, 2)], [row(crashes=1)])],
-    checker.only_what_ran_is_charged: [([*KEPT, *run(1, 2), *killed(3, 2)], [row(crashes=1)])],
+    checker.only_what_ran_is_charged: [([*KEPT, *run(1, 2), *killed(3, 2)], [row(crashes=2)])],
     checker.interruptions_need_a_deploy: [([*KEPT, *run(1, 2)], [row(interruptions=1)])],
     checker.none_runs_again_without_cause: [
         ([*KEPT, *run(1, 2), *run(3, 4, process=2)], [row()]),
