@@ -371,3 +371,9 @@ def few_at_once(log):
     note(f"begin {os.getpid()} {time.monotonic_ns()}")
     time.sleep(0.02)
     note(f"end {os.getpid()} {time.monotonic_ns()}")
+
+
+@mainspring.task(limits=mainspring.Limit("four a second", rate="4/s", burst=1))
+def four_a_second(log):
+    """Note in a file when the run begins."""
+    _append(log, f"{time.monotonic()}")

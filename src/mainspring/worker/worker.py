@@ -329,13 +329,15 @@ class Worker:
 
     def _hand_over(self, jobs: Sequence[Job], since: float) -> None:
         try:
-            jobs = admitted(self.broker, self._options, self._tasks, jobs)
+            may_run = admitted(self.broker, self._options, self._tasks, jobs)
         except BrokerUnavailable:
             for job in jobs:
                 self._give_back(job)  # whatever came of it
             raise
+        if len(may_run) < len(jobs):
+            self._reports.deferred(self.broker.clock.moment())  # whoever promotes finds out for when they wait
         for_pool: dict[Pool, list[Claimed]] = {pool: [] for pool in self._capacity.pools}
-        for job in jobs:
+        for job in may_run:
             task = self._tasks.find(job.task_path)
             pool = self._capacity.pool_of(job.task_path)
             if task is None or pool is None:

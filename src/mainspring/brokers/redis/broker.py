@@ -3,7 +3,7 @@
 import json
 import time
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from itertools import islice
@@ -148,6 +148,9 @@ class RedisBroker(Broker):
         return [decode(id, record, claim + line) for id, record, line in zip(ids, found, lines, strict=True)]
 
     def settle(self, jobs: Sequence[Job]) -> set[str]:
+        return self._settle(jobs, {})
+
+    def _settle(self, jobs: Sequence[Job], believed: Mapping[str, tuple[int, str]]) -> set[str]:
         if not jobs:
             return set()
         at = self.clock.moment()
@@ -156,7 +159,7 @@ class RedisBroker(Broker):
             for job in jobs
             for value in (
                 *(job.id, str(job.token), encode(job), line_of(job), *place_of(job)),
-                *(in_line(job) if job.state == State.PARKED else "", left_of(job), lost_turn(job)),
+                *(in_line(job) if job.state == State.PARKED else "", left_of(job, believed), lost_turn(job)),
                 *keyed.of_outcome(job, at),
             )
         ]
@@ -176,9 +179,9 @@ class RedisBroker(Broker):
     def admit(self, requests: Sequence[Request]) -> set[str]:
         if not requests:
             return set()
-        admitted, parked = limits.admit(self._client, requests, self.clock.moment())
-        self.settle(parked)
-        return admitted
+        asked = limits.admit(self._client, requests, self.clock.moment())
+        self._settle(asked.parked, asked.believed)
+        return asked.admitted
 
     def level(self, name: str) -> Level | None:
         return limits.level(self._client, name)

@@ -20,15 +20,24 @@ TRIES = 1000  # each time somebody else gets on
 Kept = tuple[str, str]  # what is kept of a limit, and how much is held, as they were read
 
 
-def admit(client: Client, requests: Sequence[Request], now: int) -> tuple[set[str], list[Job]]:
-    """Take for claimed jobs what they need; return the ids of those that may run, and the others as they park."""
+class Asked(NamedTuple):
+    """The ids of the jobs that may run, the others as they park, and how the limits stood then: held, and all else."""
+
+    admitted: set[str]
+    parked: list[Job]
+    believed: dict[str, tuple[int, str]]
+
+
+def admit(client: Client, requests: Sequence[Request], now: int) -> Asked:
+    """Take for claimed jobs what they need."""
     names = sorted({demand.name for request in requests for demand in request.demands})
     keys = sorted({request.job.order_key for request in requests if request.job.order_key is not None})
     for _ in range(TRIES):
         kept, levels, awaited, heads = _levels(client, names, keys)
         done = admission.admit(requests, levels, now, awaited, heads)
         if (admitted := _take(client, kept, done)) is not None:
-            return admitted, [machine.park(each.job, each.name, each.until) for each in done.refused]
+            parked = [machine.park(each.job, each.name, each.until) for each in done.refused]
+            return Asked(admitted, parked, {name: (each.held, _text(each)) for name, each in done.levels.items()})
     raise BrokerUnavailable(f"The limits {', '.join(names)[:200]} change again and again.")
 
 

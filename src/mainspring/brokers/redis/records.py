@@ -1,7 +1,8 @@
 """How a job stands in Redis: a record, a line and a place, as docs/reference/redis.md tells other programs."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from mainspring.brokers.admission import left_by
@@ -76,9 +77,16 @@ def _turn_of(job: Job) -> str:
     return f"u{in_order(turn_since(job))[3:]}" if takes_turn(job) else ""
 
 
-def left_of(job: Job) -> str:
-    """Return what a job that runs no more, or never will, leaves of limits; "" if it has none."""
-    return "" if job.limits is None else json.dumps(left_by(job))
+def left_of(job: Job, believed: Mapping[str, tuple[int, str]] = MappingProxyType({})) -> str:
+    """
+    Return what a job that runs no more, or never will, leaves of limits; "" if it has none.
+
+    `believed` is how the limits stood when it was parked. Had that changed before it was there, nobody would call it.
+    """
+    if job.limits is None:
+        return ""
+    name = job.parked_under or ""
+    return json.dumps([*left_by(job), *([[name, 1, *believed[name]]] if name in believed else [])])
 
 
 def in_order(number: int | None) -> str:

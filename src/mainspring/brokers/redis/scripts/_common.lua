@@ -236,14 +236,20 @@ local function lose_turn(id, after)
 end
 
 -- Give back what a job held of limits that runs no more, and let others ask for what it leaves, a JSON list of pairs of
--- a limit and how much, or ''; returns how many may.
+-- a limit and how much, or ''; returns how many may. A pair with two more parts, how much of the limit is held at least
+-- and what is kept of it, counts only if that has changed.
 local function give_back(id, left)
   local costs, count = redis.call('HGET', HOLDS, id), 0
   if costs then
     redis.call('HDEL', HOLDS, id)
     for _, pair in ipairs(cjson.decode(costs)) do redis.call('HINCRBY', HELD, pair[1], -pair[2]) end
   end
-  for _, pair in ipairs(left ~= '' and cjson.decode(left) or {}) do count = count + unpark(pair[1], pair[2], 'r') end
+  for _, pair in ipairs(left ~= '' and cjson.decode(left) or {}) do
+    local name, number, held, kept = unpack(pair)
+    local has_changed = held and (tonumber(redis.call('HGET', HELD, name) or 0) < held
+      or (redis.call('HGET', LIMITS, name) or '') ~= kept)
+    if has_changed or not held then count = count + unpark(name, number, held and 'rt' or 'r') end
+  end
   return count
 end
 
