@@ -279,3 +279,16 @@ def test_however_many_race_the_limit_holds(broker):
     assert max(at_once) <= 3
     assert len(set(ended_ids)) == len(ended_ids) == 40
     assert broker.level("a").held == 0
+
+
+def test_an_end_during_a_pause_is_not_lost(broker):
+    """Who waited for its room waits for the end of the pause from then on."""
+    first, second = limited(broker, 2)
+    (running,) = admitted(broker, concurrency=1)
+    assert running.id == first.id
+    broker.change_limit("a", Change(paused_until=broker.clock.moment() + 60 * SECOND))
+    ended(broker, [running])
+    assert admitted(broker, concurrency=1) == []
+    broker.clock.travel(61)
+    broker.promote(10)
+    assert jobs.ids(admitted(broker, concurrency=1)) == {second.id}

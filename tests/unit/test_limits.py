@@ -11,7 +11,8 @@ from mainspring.brokers.admission import Demand, Level, Request, admit
 from mainspring.brokers.rates import parse_rate
 from mainspring.clock import SECOND
 from mainspring.exceptions import InvalidArguments
-from mainspring.flow.limits import Limit, parse_limits
+from mainspring.flow.limits import Limit, named, parse_limits
+from mainspring.signatures import bound
 
 NOW = 1_767_225_600 * SECOND
 
@@ -130,3 +131,23 @@ def test_no_limit_is_ever_exceeded(wants, held):
 
     assert all(level.held <= 5 for level in done.levels.values())
     assert len(done.admitted) + len(done.refused) == len(asked)
+
+
+def test_two_limits_that_come_out_with_one_name_are_one():
+    limits = [Limit("of:{first}", concurrency=5), Limit("of:{second}", concurrency=5, cost=2)]
+    call = bound(lambda first, second: None, False, ["a", "a"], {})
+    assert named(limits, "app.task", call) == '[["of:a", 3]]'
+
+
+@pytest.mark.parametrize("name", ["a\0b", "\ud800"])
+def test_a_name_that_no_store_can_keep(name):
+    call = bound(lambda first: None, False, [name], {})
+    with pytest.raises(InvalidArguments, match="no store can keep"):
+        named([Limit("of:{first}", concurrency=5)], "app.task", call)
+
+
+@pytest.mark.parametrize("concurrency", [0, -1, "5"])
+def test_a_function_that_returns_no_number(concurrency):
+    call = bound(lambda first: None, False, ["a"], {})
+    with pytest.raises(InvalidArguments, match="concurrency must be a whole number"):
+        named([Limit("of", concurrency=lambda first: concurrency)], "app.task", call)

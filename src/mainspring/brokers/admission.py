@@ -9,6 +9,8 @@ from typing import NamedTuple
 from mainspring.brokers.rates import EMPTY, Rate, State, carried, is_spent, take
 from mainspring.job import FAIR, ORDER, Job, decode_list
 
+MOST = 1_000_000_000  # that a job can take of a limit
+
 
 class Demand(NamedTuple):
     """What one job wants of one limit, and how that limit is declared, unless whoever asks knows no declaration."""
@@ -133,10 +135,12 @@ def admit(
     return done
 
 
-def next_in(level: Level, parked: Iterable[Job], name: str, now: int) -> list[Job]:
-    """Return which of the jobs that are parked under a limit, the first in line first, may ask again now."""
-    if level.paused_until > now:
-        return []
+def next_in(level: Level, parked: Iterable[Job], name: str) -> list[Job]:
+    """
+    Return which of the jobs that are parked under a limit for room, the first in line first, may ask again.
+
+    Also during a pause, whose end they would not hear of: they wait for its time once they have asked.
+    """
     room = math.inf if level.concurrency is None else level.concurrency - level.held
     found: list[Job] = []
     for job in parked:
@@ -149,8 +153,12 @@ def next_in(level: Level, parked: Iterable[Job], name: str, now: int) -> list[Jo
 
 def costs_of(job: Job) -> list[tuple[str, int]]:
     """Return the limits of a stored job and what it takes of each; none where that cannot be read."""
-    pairs = decode_list(job.limits)
-    return [(str(pair[0]), int(pair[1])) for pair in pairs if isinstance(pair, list) and len(pair) == 2]
+    costs: dict[str, int] = {}
+    for pair in decode_list(job.limits):
+        match pair:
+            case [str() as name, int() as cost] if "\0" not in name and 0 < cost <= MOST:
+                costs[name] = min(costs.get(name, 0) + cost, MOST)
+    return list(costs.items())
 
 
 def left_by(job: Job) -> list[tuple[str, int]]:

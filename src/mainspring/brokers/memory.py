@@ -203,7 +203,7 @@ class MemoryBroker(Broker):
         ]
         ordered = sorted(parked, key=lambda job: (job.place or 0, job.id))
         level = self._levels.get(name, Level())
-        unparked = list(map(machine.unpark, admission.next_in(level, ordered, name, self.clock.moment())))
+        unparked = list(map(machine.unpark, admission.next_in(level, ordered, name)))
         self._store(unparked)
         return unparked
 

@@ -2,6 +2,7 @@
 
 import json
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import KW_ONLY, dataclass
 from hashlib import blake2b
@@ -66,9 +67,11 @@ class Limit:
             concurrency = self.concurrency
             if callable(concurrency):
                 concurrency = concurrency(*call.args, **call.kwargs)
+            if concurrency is not None:
+                whole("concurrency", concurrency)
             rate = self.rate(*call.args, **call.kwargs) if callable(self.rate) else self.rate
             return Demand(name, whole("cost", cost), concurrency, self._rate_of(rate))
-        except (LookupError, AttributeError, TypeError, ValueError) as error:
+        except Exception as error:  # the functions are the project's
             raise InvalidArguments(
                 f"limit {self.name!r} cannot be applied: {type(error).__name__}: {error}"
             ) from error
@@ -80,10 +83,12 @@ class Limit:
 def named(limits: Iterable[Limit], task_path: str, call: BoundArguments) -> str | None:
     """Return what a job of this call has to have, as it is stored; None if that is nothing."""
     try:
-        pairs = [(demand.name, demand.cost) for demand in (limit.demand(call) for limit in limits)]
+        costs: Counter[str] = Counter()  # two can have one name, by what their arguments are
+        for demand in (limit.demand(call) for limit in limits):
+            costs[demand.name] += demand.cost
     except InvalidArguments as error:
         raise InvalidArguments(f"{task_path}: {error}") from error
-    return json.dumps(pairs) if pairs else None
+    return json.dumps(list(costs.items())) if costs else None
 
 
 def demands(limits: Iterable[Limit], stored: Iterable[tuple[str, int]], call: BoundArguments | None) -> list[Demand]:
@@ -109,6 +114,8 @@ def _demand(limit: Limit, call: BoundArguments) -> Demand | None:
 
 
 def _refuse_reserved(name: str) -> None:
+    if "\0" in name or any("\ud800" <= character <= "\udfff" for character in name):
+        raise ValueError(f"the name of a limit holds what no store can keep: {name!r:.100}")
     if name.startswith(NO_LIMITS):
         raise ValueError(f"the name of a limit cannot begin with {' or '.join(map(repr, NO_LIMITS))}: {name!r:.100}")
 

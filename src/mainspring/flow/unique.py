@@ -84,7 +84,7 @@ def _names(by: Any) -> tuple[str, ...]:
     names = tuple(by) if isinstance(by, list | tuple | set | frozenset) else ()
     if not names or not all(isinstance(name, str) for name in names):
         raise ValueError(f"by must be names of arguments or a function of them, not {by!r:.100}")
-    return names
+    return tuple(sorted(names)) if isinstance(by, set | frozenset) else names  # in one order in every process
 
 
 def _window(value: Any) -> float:

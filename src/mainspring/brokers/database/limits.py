@@ -69,7 +69,7 @@ def leave(cursor: Any, store: "Store", jobs: Iterable[Job], now: int) -> None:
         ids = store.listed([job.id for job in limited])
         cursor.execute(f"DELETE FROM {HOLD} WHERE job_id {store.is_in}", [ids])
         names = {name for job in limited for name, _ in left_by(job)}
-        _unpark(cursor, store, _levels(cursor, store, names), now)
+        _unpark(cursor, store, _levels(cursor, store, names))
 
 
 def level(connection: "Connection", store: "Store", name: str) -> Level | None:
@@ -84,7 +84,7 @@ def change(connection: "Connection", store: "Store", name: str, change: Change, 
         levels = _levels(cursor, store, {name})
         changed = {name: change.applied_to(levels[name], now)}
         _write(cursor, store, changed)
-        _unpark(cursor, store, changed, now, "")
+        _unpark(cursor, store, changed, "")
 
 
 def listed(connection: "Connection", store: "Store", after: str, number: int) -> dict[str, Level]:
@@ -182,9 +182,7 @@ def _awaited(cursor: Any, store: "Store", names: Iterable[str]) -> set[str]:
     return found
 
 
-def _unpark(
-    cursor: Any, store: "Store", levels: dict[str, Level], now: int, which: str = f"AND NOT ({FOR_TIME})"
-) -> None:
+def _unpark(cursor: Any, store: "Store", levels: dict[str, Level], which: str = f"AND NOT ({FOR_TIME})") -> None:
     """Put those back in line who are parked under limits, locked by this transaction, that have room."""
     unparked: list[Job] = []
     for name, level in sorted(levels.items()):
@@ -194,7 +192,7 @@ def _unpark(
             [name],
         )
         parked = list(map(Job._make, cursor.fetchall()))
-        unparked += map(machine.unpark, admission.next_in(level, parked, name, now))
+        unparked += map(machine.unpark, admission.next_in(level, parked, name))
     store.let_in(cursor, unparked)
 
 

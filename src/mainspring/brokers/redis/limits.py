@@ -67,8 +67,7 @@ def change(client: Client, name: str, change: Change, channel: str, now: int) ->
         kept, levels, *_ = _levels(client, [name])
         changed = change.applied_to(levels[name], now)
         room = MOST_AT_ONCE if changed.concurrency is None else max(changed.concurrency - changed.held, 0)
-        number = 0 if changed.paused_until > now else room
-        if client.run(scripts.CHANGE, channel, name, kept[name][0], _text(changed), number):
+        if client.run(scripts.CHANGE, channel, name, kept[name][0], _text(changed), room):
             return
     raise BrokerUnavailable(f"The limit {name} changes again and again.")
 
