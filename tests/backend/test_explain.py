@@ -42,7 +42,7 @@ def start(broker):
 
     def start(worker_id="w1", **facts):
         jobs = broker.claim(worker_id, None, 100, **facts)
-        return admitted(broker, options_for(broker.alias), KnownTasks(broker.clock, ()), jobs)
+        return admitted(broker, options_for(broker.alias), KnownTasks(broker.clock, ()), jobs).may_run
 
     return start
 

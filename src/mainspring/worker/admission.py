@@ -2,27 +2,42 @@
 
 from collections.abc import Sequence
 from inspect import BoundArguments
+from typing import NamedTuple
 
 from mainspring.brokers.admission import Request, costs_of
 from mainspring.brokers.base import Broker
 from mainspring.conf import Options
 from mainspring.exceptions import InvalidArguments
 from mainspring.flow.limits import demands, of_queue
-from mainspring.job import Job, asks_for_leave
+from mainspring.job import ENDS, Job, State, asks_for_leave, is_free_from_start
 from mainspring.payload import decode_arguments
 from mainspring.signatures import bound
 from mainspring.tasks import Task
 from mainspring.worker.known_tasks import KnownTasks
 
 
-def admitted(broker: Broker, options: Options, tasks: KnownTasks, jobs: Sequence[Job]) -> Sequence[Job]:
-    """Return those of some claimed jobs that may run now; the others have been parked."""
+class Admitted(NamedTuple):
+    """Of some claimed jobs, those that may run now, those that could not be parked yet, and those that have ended."""
+
+    may_run: Sequence[Job]
+    left: Sequence[Job] = ()
+    ended: Sequence[Job] = ()
+
+
+def admitted(broker: Broker, options: Options, tasks: KnownTasks, jobs: Sequence[Job]) -> Admitted:
+    """Ask whether claimed jobs may run now; the others are parked."""
     asking = [job for job in jobs if asks_for_leave(job)]
     if not asking:
-        return jobs
+        return Admitted(jobs)
     ids = broker.admit([_request(job, tasks.find(job.task_path), options) for job in asking])
-    parked = {job.id for job in asking} - ids
-    return [job for job in jobs if job.id not in parked]
+    refused = {job.id: job for job in asking if job.id not in ids}
+    # One that is parked wants its unique key again: another may have it by now, or nobody can tell yet.
+    stored = [broker.get(id) for id, job in refused.items() if is_free_from_start(job)]
+    return Admitted(
+        may_run=[job for job in jobs if job.id not in refused],
+        left=[job for job in stored if job and job.state == State.RUNNING and job.token == refused[job.id].token],
+        ended=[job for job in stored if job and job.state in ENDS],
+    )
 
 
 def _request(job: Job, task: Task | None, options: Options) -> Request:

@@ -45,7 +45,9 @@ class Inline:
             if task is None:
                 self._broker.settle([machine.release(job)])
                 continue
-            if not admitted(self._broker, self._options, self._tasks, claimed):
+            may_run, left, _ = admitted(self._broker, self._options, self._tasks, claimed)
+            if not may_run:
+                self._broker.settle([machine.release(each) for each in left])
                 continue
             run = async_to_sync(self._execution.arun) if task.is_async else self._execution.run
             with _savepoints():

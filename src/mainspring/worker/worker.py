@@ -329,13 +329,17 @@ class Worker:
 
     def _hand_over(self, jobs: Sequence[Job], since: float) -> None:
         try:
-            may_run = admitted(self.broker, self._options, self._tasks, jobs)
+            may_run, left, ended = admitted(self.broker, self._options, self._tasks, jobs)
         except BrokerUnavailable:
             for job in jobs:
                 self._give_back(job)  # whatever came of it
             raise
         if len(may_run) < len(jobs):
             self._reports.deferred(self.broker.clock.moment())  # whoever promotes finds out for when they wait
+        for job in left:
+            self._give_back(job)
+        if ended:
+            self.announce_ended([job.id for job in ended])
         for_pool: dict[Pool, list[Claimed]] = {pool: [] for pool in self._capacity.pools}
         for job in may_run:
             task = self._tasks.find(job.task_path)
