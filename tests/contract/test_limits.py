@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from mainspring import job as machine
 from mainspring.brokers.admission import Change, Demand, Request
 from mainspring.brokers.rates import parse_rate
 from mainspring.clock import SECOND
@@ -292,3 +293,16 @@ def test_an_end_during_a_pause_is_not_lost(broker):
     broker.clock.travel(61)
     broker.promote(10)
     assert jobs.ids(admitted(broker, concurrency=1)) == {second.id}
+
+
+def test_what_somebody_has_left_behind_is_taken_once(database_broker):
+    """A worker of another version may have put a job back without giving back what it held."""
+    broker = database_broker
+    (job,) = limited(broker)
+    (running,) = admitted(broker, concurrency=1)
+    broker.settle([machine.release(running)._replace(limits=None)])
+    assert broker.holding("a") == [job.id]
+    assert jobs.ids(admitted(broker, concurrency=2)) == {job.id}
+    assert (broker.level("a").held, broker.holding("a")) == (1, [job.id])
+    ended(broker, [broker.get(job.id)])
+    assert broker.level("a").held == 0

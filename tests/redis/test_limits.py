@@ -65,3 +65,15 @@ def test_the_one_whose_turn_it_is_ends(broker, meanwhile):
 
     assert broker.admit([Request(other, [])]) == set()
     assert broker.get(second.id).state == "ready"
+
+
+def test_what_somebody_has_left_behind_is_taken_once(broker, redis):
+    (job,) = jobs.pushed(broker, limits='[["x", 1]]')
+    redis.hset("{mainspring:default}:holds", job.id, '[["x", 1]]')
+    redis.hset("{mainspring:default}:held", "x", 1)
+    (claim,) = broker.claim("w1", None, 1)
+
+    assert broker.admit([Request(claim, [Demand("x", 1, 2)])]) == {job.id}
+    assert broker.level("x").held == 1
+    broker.settle([jobs.succeeded(broker, claim)])
+    assert broker.level("x").held == 0

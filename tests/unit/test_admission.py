@@ -30,7 +30,7 @@ def test_one_that_could_not_be_parked_is_to_be_given_back(claimed, monkeypatch):
     broker, job = claimed
     monkeypatch.setattr(broker, "admit", lambda requests: set())
 
-    assert asked(broker, job) == ([], [job], [])
+    assert asked(broker, job) == ([], [job], [], [])
 
 
 def test_one_that_has_ended_meanwhile_is_to_be_announced(claimed, monkeypatch):
@@ -42,7 +42,24 @@ def test_one_that_has_ended_meanwhile_is_to_be_announced(claimed, monkeypatch):
         return set()
 
     monkeypatch.setattr(broker, "admit", supersede)
-    may_run, left, ended = asked(broker, job)
+    may_run, left, ended, _ = asked(broker, job)
 
     assert (may_run, left) == ([], [])
     assert jobs.ids(ended) == {job.id}
+
+
+def test_one_that_cannot_be_asked_for_takes_nobody_with_it(monkeypatch):
+    broker = MemoryBroker("default", FrozenClock())
+    good, bad, other = jobs.claimed(broker, 3, limits='[["a", 1]]')
+    admit, reason = broker.admit, ValueError("no number")
+
+    def admit_all_but_one(requests):
+        if any(request.job.id == bad.id for request in requests):
+            raise reason
+        return admit(requests)
+
+    monkeypatch.setattr(broker, "admit", admit_all_but_one)
+    found = admitted(broker, options_for("default"), KnownTasks(broker.clock, ()), [good, bad, other])
+
+    assert jobs.ids(found.may_run) == {good.id, other.id}
+    assert found.broken == [(bad, reason)]

@@ -168,6 +168,16 @@ class Execution:
         failed = machine.fail(claimed._replace(errors="[]"), error, started_at, at)
         return Ran(claimed, failed, reason, is_refusal=True)
 
+    def not_admitted(self, job: Job, reason: Exception) -> Ran:
+        """Return a job failed because nobody could find out whether it may run."""
+        at = self.broker.clock.moment()
+        text = f"The job has not begun, for what it needs of limits cannot be asked for: {_summary(reason)}"
+        error = machine.error_entry(
+            _class_path(reason), text, worker_id=job.worker_id, attempt=job.attempts + 1, finished_at=at
+        )
+        logger.error("Job %s (%s): %s", job.id, job.task_path, text)
+        return Ran(job, machine.fail(job, error, at, at), reason)
+
     def is_awaited(self, ran: Ran) -> bool:
         """Is this the end of a job, and would anybody hear of it?"""
         job = ran.job

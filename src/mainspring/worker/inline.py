@@ -45,7 +45,9 @@ class Inline:
             if task is None:
                 self._broker.settle([machine.release(job)])
                 continue
-            may_run, left, _ = admitted(self._broker, self._options, self._tasks, claimed)
+            may_run, left, _, broken = admitted(self._broker, self._options, self._tasks, claimed)
+            if broken:
+                return self._settle(self._execution.not_admitted(*broken[0]))
             if not may_run:
                 self._broker.settle([machine.release(each) for each in left])
                 continue

@@ -329,7 +329,7 @@ class Worker:
 
     def _hand_over(self, jobs: Sequence[Job], since: float) -> None:
         try:
-            may_run, left, ended = admitted(self.broker, self._options, self._tasks, jobs)
+            may_run, left, ended, broken = admitted(self.broker, self._options, self._tasks, jobs)
         except BrokerUnavailable:
             for job in jobs:
                 self._give_back(job)  # whatever came of it
@@ -340,6 +340,8 @@ class Worker:
             self._give_back(job)
         if ended:
             self.announce_ended([job.id for job in ended])
+        for job, reason in broken:
+            self._outcomes.add(self._execution.not_admitted(job, reason))
         for_pool: dict[Pool, list[Claimed]] = {pool: [] for pool in self._capacity.pools}
         for job in may_run:
             task = self._tasks.find(job.task_path)

@@ -57,7 +57,8 @@ def admit(connection: "Connection", store: "Store", requests: Sequence[Request],
         _write(cursor, store, {name: level for name, level in done.levels.items() if level != levels[name]})
         holds = [(demand.name, each.job.id, demand.cost) for each in done.admitted for demand in each.demands]
         if holds:
-            cursor.executemany(f"INSERT INTO {HOLD} ({HOLDS}) VALUES (%s, %s, %s)", holds)
+            # A worker of another version, or somebody's edit, may have left some of them behind.
+            cursor.executemany(f"INSERT INTO {HOLD} ({HOLDS}) VALUES (%s, %s, %s) {store.on_known_hold_update}", holds)
         store.move(cursor, [machine.park(each.job, each.name, each.until) for each in done.refused], now)
         return {request.job.id for request in done.admitted}
 
@@ -134,7 +135,7 @@ def _lock(cursor: Any, store: "Store", names: Collection[str]) -> None:
     select = f"SELECT name FROM {LIMIT} WHERE name {store.is_in} ORDER BY name {store.for_update}"
     cursor.execute(select, [store.listed(names)])
     if missing := set(names) - {name for (name,) in cursor.fetchall()}:
-        insert = f"INSERT INTO {LIMIT} (name) VALUES (%s) {store.on_known_limit_keep}"
+        insert = f"INSERT INTO {LIMIT} (name) VALUES (%s) {store.on_known_name_keep}"
         cursor.executemany(insert, [(name,) for name in sorted(missing)])
         cursor.execute(select, [store.listed(missing)])
 

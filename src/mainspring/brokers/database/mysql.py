@@ -75,7 +75,8 @@ class MySQL(Store):
     select_moment = f"SELECT {now}"
     on_known_id_keep = f"ON DUPLICATE KEY UPDATE id = {JOB}.id"  # INSERT IGNORE would hide every other error
     on_held_key_keep = on_known_id_keep
-    on_known_limit_keep = on_known_name_keep = "ON DUPLICATE KEY UPDATE name = VALUES(name)"
+    on_known_name_keep = "ON DUPLICATE KEY UPDATE name = VALUES(name)"
+    on_known_hold_update = "ON DUPLICATE KEY UPDATE cost = VALUES(cost)"
     on_known_worker_update = (
         f"ON DUPLICATE KEY UPDATE beat = {WORKER}.beat + 1, beat_at = VALUES(beat_at), facts = VALUES(facts)"
     )

@@ -84,6 +84,6 @@ def _keep(cursor: Any, store: "Store", kept: dict[str, int]) -> None:
     # As a bucket that is full at this moment, so that it is forgotten like one.
     rows: Iterable[Sequence[Any]] = [(json.dumps([[moment, 0]]), name) for name, moment in sorted(kept.items())]
     if rows:
-        insert = f"INSERT INTO {LIMIT} (name) VALUES (%s) {store.on_known_limit_keep}"
+        insert = f"INSERT INTO {LIMIT} (name) VALUES (%s) {store.on_known_name_keep}"
         cursor.executemany(insert, [(name,) for _, name in rows])
         cursor.executemany(f"UPDATE {LIMIT} SET seen = %s WHERE name = %s", rows)

@@ -104,7 +104,8 @@ class Store:
     not_in: str
     note_in_line: Callable[[Sequence[Job]], None]  # the broker's
     on_known_id_keep = "ON CONFLICT (id) DO NOTHING"
-    on_known_limit_keep = on_known_name_keep = "ON CONFLICT (name) DO NOTHING"
+    on_known_name_keep = "ON CONFLICT (name) DO NOTHING"
+    on_known_hold_update = "ON CONFLICT (limit_name, job_id) DO UPDATE SET cost = excluded.cost"
     on_held_key_keep = "ON CONFLICT (holds_key) WHERE holds_key IS NOT NULL DO NOTHING"
     on_known_worker_update = (
         f"ON CONFLICT (id) DO UPDATE SET beat = {WORKER}.beat + 1, beat_at = excluded.beat_at, facts = excluded.facts"

@@ -17,6 +17,8 @@ for at = first, #ARGV, 3 do
   local id, token, costs = unpack(ARGV, at, at + 2)
   local claim = redis.call('HGET', CLAIMS, id)
   if claim and string.match(claim, '^%d+') == token then
+    local left = redis.call('HGET', HOLDS, id)  -- by somebody's mistake
+    for _, pair in ipairs(left and cjson.decode(left) or {}) do redis.call('HINCRBY', HELD, pair[1], -pair[2]) end
     redis.call('HSET', HOLDS, id, costs)
     for _, pair in ipairs(cjson.decode(costs)) do redis.call('HINCRBY', HELD, pair[1], pair[2]) end
     admitted[#admitted + 1] = id
