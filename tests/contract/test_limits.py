@@ -295,6 +295,19 @@ def test_an_end_during_a_pause_is_not_lost(broker):
     assert jobs.ids(admitted(broker, concurrency=1)) == {second.id}
 
 
+def test_the_end_of_a_pause_reaches_everybody(broker):
+    """Also those for whom there is no room yet: the next end calls them, and not the old end of the pause."""
+    broker.change_limit("a", Change(paused_until=broker.clock.moment() + 3600 * SECOND))
+    pushed = limited(broker, 600)
+    assert admitted(broker, 600, concurrency=2) == []
+    broker.change_limit("a", Change(paused_until=0))
+    assert len(admitted(broker, 600, concurrency=2)) == 2
+    for _ in range(3):
+        ended(broker, [broker.get(id) for id in broker.holding("a")])
+        assert len(admitted(broker, 600, concurrency=2)) == 2
+    assert jobs.states(broker, pushed[:8]) == ["succeeded"] * 6 + ["running"] * 2
+
+
 def test_what_somebody_has_left_behind_is_taken_once(database_broker):
     """A worker of another version may have put a job back without giving back what it held."""
     broker = database_broker

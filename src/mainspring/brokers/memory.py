@@ -150,7 +150,9 @@ class MemoryBroker(Broker):
     def change_limit(self, name: str, change: Change) -> None:
         with self._changed:
             self._levels[name] = change.applied_to(self._levels.get(name, Level()), self.clock.moment())
-            self._unpark(name, also_for_time=True)
+            self._unpark(name)
+            # The time for which others wait may be another one now; once they have asked, they know.
+            self._store(map(machine.unpark, self._parked_under(name, for_time=True)))
         self.wake()
 
     def limits(self, after: str = "", number: int = 100) -> dict[str, Level]:
@@ -195,17 +197,15 @@ class MemoryBroker(Broker):
         self._store([machine.unpark(head)])
         return [head]
 
-    def _unpark(self, name: str, *, also_for_time: bool = False) -> list[Job]:
-        parked = [
-            job
-            for job in self._in_states({State.PARKED})
-            if job.parked_under == name and (job.due_at is None or also_for_time)
-        ]
-        ordered = sorted(parked, key=lambda job: (job.place or 0, job.id))
-        level = self._levels.get(name, Level())
-        unparked = list(map(machine.unpark, admission.next_in(level, ordered, name)))
+    def _unpark(self, name: str) -> list[Job]:
+        parked = sorted(self._parked_under(name, for_time=False), key=lambda job: (job.place or 0, job.id))
+        unparked = list(map(machine.unpark, admission.next_in(self._levels.get(name, Level()), parked, name)))
         self._store(unparked)
         return unparked
+
+    def _parked_under(self, name: str, *, for_time: bool) -> list[Job]:
+        parked = (job for job in self._in_states({State.PARKED}) if job.parked_under == name)
+        return [job for job in parked if (job.due_at is not None) == for_time]
 
     def take_lease(self, name: str, slots: int) -> int | None:
         with self._changed:

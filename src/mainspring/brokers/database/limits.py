@@ -25,7 +25,7 @@ UNUSED = (
     f" AND NOT EXISTS (SELECT 1 FROM {JOB} WHERE order_key = this.name)"
 )
 LOOKED_AT = 1000  # unused limits that are looked at in one go whether they can be forgotten
-AT_ONCE = 256  # jobs that are put back in line when a limit has room; each end looks again
+AT_ONCE = 256  # jobs that are put back in line in one go; each end looks again
 
 # Whoever locks jobs and limits locks the limits first, by name, as limits and keys of an order are found in what jobs
 # were enqueued with. Two could wait for each other otherwise.
@@ -85,7 +85,10 @@ def change(connection: "Connection", store: "Store", name: str, change: Change, 
         levels = _levels(cursor, store, {name})
         changed = {name: change.applied_to(levels[name], now)}
         _write(cursor, store, changed)
-        _unpark(cursor, store, changed, "")
+        _unpark(cursor, store, changed)
+        # The time for which others wait may be another one now; once they have asked, they know.
+        while waiting := _parked(cursor, store, name, FOR_TIME):
+            store.let_in(cursor, list(map(machine.unpark, waiting)))
 
 
 def listed(connection: "Connection", store: "Store", after: str, number: int) -> dict[str, Level]:
@@ -183,18 +186,23 @@ def _awaited(cursor: Any, store: "Store", names: Iterable[str]) -> set[str]:
     return found
 
 
-def _unpark(cursor: Any, store: "Store", levels: dict[str, Level], which: str = f"AND NOT ({FOR_TIME})") -> None:
-    """Put those back in line who are parked under limits, locked by this transaction, that have room."""
+def _unpark(cursor: Any, store: "Store", levels: dict[str, Level]) -> None:
+    """Put those back in line who wait for room under limits, locked by this transaction, that have some."""
     unparked: list[Job] = []
     for name, level in sorted(levels.items()):
-        cursor.execute(
-            f"SELECT {store.job_columns} FROM {JOB} {store.by_parking} WHERE parked_under = %s AND state = 'parked'"
-            f" {which} ORDER BY place LIMIT {AT_ONCE} {store.skip_locked}",
-            [name],
-        )
-        parked = list(map(Job._make, cursor.fetchall()))
+        parked = _parked(cursor, store, name, f"NOT ({FOR_TIME})")
         unparked += map(machine.unpark, admission.next_in(level, parked, name))
     store.let_in(cursor, unparked)
+
+
+def _parked(cursor: Any, store: "Store", name: str, which: str) -> list[Job]:
+    """Return the first of those that are parked under a limit, locked."""
+    cursor.execute(
+        f"SELECT {store.job_columns} FROM {JOB} {store.by_parking} WHERE parked_under = %s AND state = 'parked'"
+        f" AND {which} ORDER BY place LIMIT {AT_ONCE} {store.skip_locked}",
+        [name],
+    )
+    return list(map(Job._make, cursor.fetchall()))
 
 
 def _numbers(rate: Rate) -> tuple[int, int, int, bool]:
