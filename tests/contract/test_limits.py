@@ -319,3 +319,15 @@ def test_what_somebody_has_left_behind_is_taken_once(database_broker):
     assert (broker.level("a").held, broker.holding("a")) == (1, [job.id])
     ended(broker, [broker.get(job.id)])
     assert broker.level("a").held == 0
+
+
+def test_a_larger_limit_reaches_those_who_wait_with_the_next_end(broker):
+    """The code of a later release declares more, and a job with that code asks."""
+    limited(broker, 10)
+    (first,) = admitted(broker, concurrency=1)
+    limited(broker)
+    (second,) = admitted(broker, concurrency=4)
+    ended(broker, [first])
+
+    assert second.id in broker.holding("a")
+    assert len(admitted(broker, concurrency=4)) == 3

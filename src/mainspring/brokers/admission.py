@@ -161,9 +161,9 @@ def costs_of(job: Job) -> list[tuple[str, int]]:
     return list(costs.items())
 
 
-def left_by(job: Job) -> list[tuple[str, int]]:
-    """Return the limits at which others may find room once a claim of this job came out like that, and how much."""
-    return [(name, cost) for name, cost in costs_of(job) if name != job.parked_under]
+def left_by(job: Job) -> list[str]:
+    """Return the limits at which others may find room once a claim of this job came out like that."""
+    return [name for name, _ in costs_of(job) if name != job.parked_under]
 
 
 def _declared(level: Level, name: str, requests: Sequence[Request], now: int) -> Level:

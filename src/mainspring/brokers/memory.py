@@ -184,7 +184,7 @@ class MemoryBroker(Broker):
         for name, cost in self._holds.pop(job.id, []):
             level = self._levels[name]
             self._levels[name] = replace(level, held=level.held - cost)
-        others = [other for name, _ in admission.left_by(job) for other in self._unpark(name)]
+        others = [other for name in admission.left_by(job) for other in self._unpark(name)]
         return others + self._leave_order(job)
 
     def _leave_order(self, job: Job) -> list[Job]:

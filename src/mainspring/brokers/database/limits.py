@@ -69,7 +69,7 @@ def leave(cursor: Any, store: "Store", jobs: Iterable[Job], now: int) -> None:
     if limited:
         ids = store.listed([job.id for job in limited])
         cursor.execute(f"DELETE FROM {HOLD} WHERE job_id {store.is_in}", [ids])
-        names = {name for job in limited for name, _ in left_by(job)}
+        names = {name for job in limited for name in left_by(job)}
         _unpark(cursor, store, _levels(cursor, store, names))
 
 

@@ -150,7 +150,7 @@ class RedisBroker(Broker):
     def settle(self, jobs: Sequence[Job]) -> set[str]:
         return self._settle(jobs, {})
 
-    def _settle(self, jobs: Sequence[Job], believed: Mapping[str, tuple[int, str]]) -> set[str]:
+    def _settle(self, jobs: Sequence[Job], believed: Mapping[str, str]) -> set[str]:
         if not jobs:
             return set()
         at = self.clock.moment()
@@ -159,7 +159,12 @@ class RedisBroker(Broker):
             for job in jobs
             for value in (
                 *(job.id, str(job.token), encode(job), line_of(job), *place_of(job)),
-                *(in_line(job) if job.state == State.PARKED else "", left_of(job, believed), lost_turn(job)),
+                *(
+                    in_line(job) if job.state == State.PARKED else "",
+                    left_of(job),
+                    believed.get(job.id, ""),
+                    lost_turn(job),
+                ),
                 *keyed.of_outcome(job, at),
             )
         ]

@@ -21,11 +21,11 @@ Kept = tuple[str, str]  # what is kept of a limit, and how much is held, as they
 
 
 class Asked(NamedTuple):
-    """The ids of the jobs that may run, the others as they park, and how the limits stood then: held, and all else."""
+    """The ids of the jobs that may run, the others as they park, and by their ids how the limit stood that refused."""
 
     admitted: set[str]
     parked: list[Job]
-    believed: dict[str, tuple[int, str]]
+    believed: dict[str, str]
 
 
 def admit(client: Client, requests: Sequence[Request], now: int) -> Asked:
@@ -37,7 +37,8 @@ def admit(client: Client, requests: Sequence[Request], now: int) -> Asked:
         done = admission.admit(requests, levels, now, awaited, heads)
         if (admitted := _take(client, kept, done)) is not None:
             parked = [machine.park(each.job, each.name, each.until) for each in done.refused]
-            return Asked(admitted, parked, {name: (each.held, _text(each)) for name, each in done.levels.items()})
+            stood = {name: json.dumps([level.held, _text(level)]) for name, level in done.levels.items()}
+            return Asked(admitted, parked, {each.job.id: stood.get(each.name, "") for each in done.refused})
     raise BrokerUnavailable(f"The limits {', '.join(names)[:200]} change again and again.")
 
 
@@ -66,8 +67,7 @@ def change(client: Client, name: str, change: Change, channel: str, now: int) ->
     for _ in range(TRIES):
         kept, levels, *_ = _levels(client, [name])
         changed = change.applied_to(levels[name], now)
-        room = MOST_AT_ONCE if changed.concurrency is None else max(changed.concurrency - changed.held, 0)
-        if client.run(scripts.CHANGE, channel, name, kept[name][0], _text(changed), room):
+        if client.run(scripts.CHANGE, channel, name, kept[name][0], _text(changed)):
             return
     raise BrokerUnavailable(f"The limit {name} changes again and again.")
 

@@ -1,11 +1,10 @@
 """How a job stands in Redis: a record, a line and a place, as docs/reference/redis.md tells other programs."""
 
 import json
-from collections.abc import Mapping, Sequence
-from types import MappingProxyType
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from mainspring.brokers.admission import left_by
+from mainspring.brokers.admission import costs_of, left_by
 from mainspring.exceptions import BrokerRefused
 from mainspring.job import ENDS, Job, State, is_free_from_start, loses_turn, takes_turn, turn_since, unpark
 
@@ -58,9 +57,10 @@ def place_of(job: Job) -> Place:
 
 
 def in_line(job: Job) -> str:
-    """Return how a parked job stands in line when it is unparked: its line, its rank and its record then."""
+    """Return how a parked job stands in line when it is unparked: its line, its rank, its cost and its record then."""
     ready = unpark(job)
-    return f"{line_of(ready)}{in_order(ready.rank)}{SEPARATOR}{encode(ready)}"
+    cost = dict(costs_of(job)).get(job.parked_under or "", 0)
+    return SEPARATOR.join([f"{line_of(ready)}{in_order(ready.rank)}", str(cost), encode(ready)])
 
 
 def order_of(job: Job) -> str:
@@ -77,16 +77,9 @@ def _turn_of(job: Job) -> str:
     return f"u{in_order(turn_since(job))[3:]}" if takes_turn(job) else ""
 
 
-def left_of(job: Job, believed: Mapping[str, tuple[int, str]] = MappingProxyType({})) -> str:
-    """
-    Return what a job that runs no more, or never will, leaves of limits; "" if it has none.
-
-    `believed` is how the limits stood when it was parked. Had that changed before it was there, nobody would call it.
-    """
-    if job.limits is None:
-        return ""
-    name = job.parked_under or ""
-    return json.dumps([*left_by(job), *([[name, 1, *believed[name]]] if name in believed else [])])
+def left_of(job: Job) -> str:
+    """Return the limits that a job leaves which runs no more, or never will; "" if it has none."""
+    return "" if job.limits is None else json.dumps(left_by(job))
 
 
 def in_order(number: int | None) -> str:

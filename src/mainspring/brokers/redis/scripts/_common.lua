@@ -186,32 +186,45 @@ local function next_due()
   return redis.call('ZRANGE', DEFERRED, 0, 0, 'WITHSCORES')[2] or false
 end
 
--- Put a job back in line that is parked there by this member of the set; returns 1, or 0 if it is somebody's mistake. How
--- it stands in line then was noted when it was parked.
-local function unpark_member(member, id, kind_and_place)
-  local line, rank, record = string.match(redis.call('HGET', UNPARKED, id) or '', '^([^%z]*%z[^%z]*%z)(%x+)%z(.*)$')
+-- How a parked job stands in line once it is there again, as was noted when it was parked: its line, its rank, how much of
+-- the limit it wants, and its record.
+local function unparked(id)
+  return string.match(redis.call('HGET', UNPARKED, id) or '', '^([^%z]*%z[^%z]*%z)(%x+)%z(%d+)%z(.*)$')
+end
+
+-- Put a job back in line that is parked there by this member of the set; returns 1, or 0 if it is somebody's mistake.
+local function unpark(member, id)
+  local line, rank, _, record = unparked(id)
   if not line then
     redis.call('ZREM', PARKED, member)
     return 0
   end
-  leave(id, line, 'parked', '\0' .. kind_and_place)
+  leave(id, line, 'parked', '\0' .. string.sub(member, 1, #member - #id))
   redis.call('HSET', JOBS, id, record)
   enter(id, line, 'ready', rank)
   return 1
 end
 
--- Put up to `number` jobs back in line that are parked under a limit until it has room, or with `kinds` 'rt' also those
--- that wait for their time; returns how many.
-local function unpark(name, number, kinds)
-  local count = 0
-  if number < 1 then return 0 end
-  for kind in string.gmatch(kinds, '.') do
-    local prefix = name .. '\0' .. kind
-    local members = redis.call('ZRANGEBYLEX', PARKED, '[' .. prefix, behind(prefix), 'LIMIT', 0, number - count)
-    for _, member in ipairs(members) do
-      local id = string.sub(member, #prefix + 17)
-      count = count + unpark_member(member, id, string.sub(member, 1, #prefix + 16))
-    end
+-- The first members, and the ids in them, of those that are parked under a name: 'r' for room, 't' for a time.
+local function parked_under(name, kind, number)
+  local prefix, ids = name .. '\0' .. kind, {}
+  local members = redis.call('ZRANGEBYLEX', PARKED, '[' .. prefix, behind(prefix), 'LIMIT', 0, number)
+  for at, member in ipairs(members) do ids[at] = string.sub(member, #prefix + 17) end
+  return members, ids
+end
+
+-- Put those back in line that wait for room under a limit, as far as there is some; returns how many.
+local function unpark_for_room(name)
+  local kept, held, count = redis.call('HGET', LIMITS, name), tonumber(redis.call('HGET', HELD, name) or 0), 0
+  local concurrency = kept and cjson.decode(kept)[1]
+  local room = type(concurrency) == 'number' and concurrency - held or math.huge
+  local members, ids = parked_under(name, 'r', 1000)
+  for at, member in ipairs(members) do
+    local _, _, cost = unparked(ids[at])
+    room = room - (cost or 0)
+    -- What wants more than there ever is may have all of it.
+    if room < 0 and (count > 0 or held > 0 or concurrency == 0) then break end
+    count = count + unpark(member, ids[at])
   end
   return count
 end
@@ -219,10 +232,9 @@ end
 -- Let the job ask whose turn it is, if it waits for that; returns how many.
 local function let_next(key)
   local id = head_of(key)
-  local rank = string.match(redis.call('HGET', UNPARKED, id) or '', '^[^%z]*%z[^%z]*%z(%x+)%z')
-  local place = rank and key .. '\0r' .. rank
-  if not place or not redis.call('ZSCORE', PARKED, place .. id) then return 0 end
-  return unpark_member(place .. id, id, place)
+  local _, rank = unparked(id)
+  local member = rank and key .. '\0r' .. rank .. id
+  return member and redis.call('ZSCORE', PARKED, member) and unpark(member, id) or 0
 end
 
 -- Take its turn from a job, which keeps its key with `after`, or nothing of it where that is nil; let the next one ask.
@@ -235,21 +247,15 @@ local function lose_turn(id, after)
   return let_next(key)
 end
 
--- Give back what a job held of limits that runs no more, and let others ask for what it leaves, a JSON list of pairs of
--- a limit and how much, or ''; returns how many may. A pair with two more parts, how much of the limit is held at least
--- and what is kept of it, counts only if that has changed.
+-- Give back what a job held of limits that runs no more, and let others ask for what it leaves, a JSON list of limits or
+-- ''; returns how many may.
 local function give_back(id, left)
   local costs, count = redis.call('HGET', HOLDS, id), 0
   if costs then
     redis.call('HDEL', HOLDS, id)
     for _, pair in ipairs(cjson.decode(costs)) do redis.call('HINCRBY', HELD, pair[1], -pair[2]) end
   end
-  for _, pair in ipairs(left ~= '' and cjson.decode(left) or {}) do
-    local name, number, held, kept = unpack(pair)
-    local has_changed = held and (tonumber(redis.call('HGET', HELD, name) or 0) < held
-      or (redis.call('HGET', LIMITS, name) or '') ~= kept)
-    if has_changed or not held then count = count + unpark(name, number, held and 'rt' or 'r') end
-  end
+  for _, name in ipairs(left ~= '' and cjson.decode(left) or {}) do count = count + unpark_for_room(name) end
   return count
 end
 
