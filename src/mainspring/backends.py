@@ -40,7 +40,7 @@ from mainspring.flow.limits import Limit, named, of_queue
 from mainspring.flow.order import order_key
 from mainspring.job import Job
 from mainspring.kinds import LONGEST_QUEUE_NAME
-from mainspring.payload import encode_arguments
+from mainspring.payload import decode_arguments, encode_arguments
 from mainspring.results import Result, result_of, shown
 from mainspring.signatures import bound
 from mainspring.tasks import Task, copy_task
@@ -152,15 +152,16 @@ class MainspringBackend(BaseTaskBackend):
     def _job(self, task: AnyTask, args: Sequence[Any], kwargs: Mapping[str, Any], at: int) -> Job:
         check_signature(task, args, kwargs)
         path = task.module_path
+        arguments = encode_arguments(path, args, kwargs, self.mainspring_options.max_payload)
         return machine.new_job(
             task_path=path,
-            arguments=encode_arguments(path, args, kwargs, self.mainspring_options.max_payload),
+            arguments=arguments,
             queue_name=task.queue_name,
             priority=int(task.priority),
             at=at,
             run_after=_run_after(task.run_after, at),
             max_crashes=getattr(task, "max_crashes", None),
-            **_flow_of(task, args, kwargs, of_queue(task.queue_name, self.mainspring_options.queue_settings)),
+            **_flow_of(task, arguments, of_queue(task.queue_name, self.mainspring_options.queue_settings)),
         )
 
     def _enqueued(self, task: AnyTask, job: Job) -> Result:
@@ -308,16 +309,15 @@ def _check_run_after(run_after: object) -> None:
         )
 
 
-def _flow_of(
-    task: AnyTask, args: Sequence[Any], kwargs: Mapping[str, Any], of_its_queue: tuple[Limit, ...]
-) -> dict[str, Any]:
+def _flow_of(task: AnyTask, arguments: str, of_its_queue: tuple[Limit, ...]) -> dict[str, Any]:
     """Return what a job of this call has that keeps it from getting in the way of others."""
     own = task if isinstance(task, Task) else None
     limits = (*(own.all_limits if own else ()), *of_its_queue)
     if not limits and not (own and (own.unique or own.ordered or own.fair_by)):
         return {}
     path = task.module_path
-    call = bound(task.func, task.takes_context, args, kwargs)
+    # As the worker will find them: what JSON changes, an enum or a tuple, would make other names there.
+    call = bound(task.func, task.takes_context, *decode_arguments(arguments))
     flow: dict[str, Any] = {"limits": named(limits, path, call)}
     if own and own.unique:
         flow["unique_key"] = own.unique.key(path, call)

@@ -115,15 +115,17 @@ class Task(GenericTask[P, R], Generic[P, R]):
     # Before Django 6.1 tasks cannot be pickled.
 
     @classmethod
-    def _reconstruct(cls, values: dict[str, Any]) -> "Task[P, R]":
+    def _reconstruct(cls, path: str, changes: dict[str, Any]) -> "Task[P, R]":
         try:
-            return cls(**values | {"func": import_string(values["func"]).func})
+            found = import_string(path)
+            return copy_task(found, cls, func=found.func, **changes)
         except (ImportError, AttributeError) as error:
-            raise ValueError(f"Expected {values['func']!r} to point to a Task instance.") from error
+            raise ValueError(f"Expected {path!r} to point to a Task instance.") from error
 
     def __reduce__(self) -> tuple[Any, ...]:
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return type(self)._reconstruct, (values | {"func": self.module_path},)
+        # All else stands where the task is, and may hold functions that cannot be pickled.
+        changes = {name: getattr(self, name) for name in ("priority", "queue_name", "run_after", "backend")}
+        return type(self)._reconstruct, (self.module_path, changes)
 
 
 class Decorator(Protocol):

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import timedelta
+from enum import StrEnum
 
 import pytest
 from asgiref.sync import async_to_sync
@@ -176,3 +177,14 @@ def test_a_queue_has_a_limit_whatever_the_task(on, run, queues):
 def test_names_that_are_taken(name):
     with pytest.raises(ValueError, match="cannot begin with 'key:' or 'fair:'"):
         Limit(name, concurrency=1)
+
+
+class Size(StrEnum):
+    LARGE = "large"
+
+
+def test_a_name_is_made_of_what_the_worker_will_find(on, broker):
+    """JSON keeps no enum and no tuple; with another name there the limit would have no numbers."""
+    result = on(tasks.charge).enqueue((Size.LARGE,))
+
+    assert "stripe:['large']" in broker.get(result.id).limits

@@ -148,6 +148,12 @@ def test_a_task_can_be_pickled():
         pickle.loads(pickle.dumps(mainspring.task(send)))
 
 
+def test_a_task_whose_options_are_functions_can_be_pickled():
+    task = tasks.by_shard.using(priority=3)
+
+    assert pickle.loads(pickle.dumps(task)) == task
+
+
 # From a path to a task.
 
 

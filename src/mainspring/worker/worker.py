@@ -335,6 +335,7 @@ class Worker:
                 self._give_back(job)  # whatever came of it
             raise
         if len(may_run) < len(jobs):
+            self.jobs_claimed -= len(jobs) - len(may_run)  # or a full limit would wear processes out
             self._reports.deferred(self.broker.clock.moment())  # whoever promotes finds out for when they wait
         for job in left:
             self._give_back(job)

@@ -15,7 +15,7 @@ from mainspring.brokers.redis.keys import Keys
 from mainspring.exceptions import BrokerUnavailable
 from mainspring.job import Job
 
-MOST_AT_ONCE = 1000  # jobs that ask again when a limit is changed; each end lets another do so
+LOOKED_AT = 1000  # limits that are looked at in one go whether they can be forgotten
 TRIES = 1000  # each time somebody else gets on
 Kept = tuple[str, str]  # what is kept of a limit, and how much is held, as they were read
 
@@ -84,7 +84,7 @@ def parked(client: Client, keys: Keys, name: str) -> int:
 
 def forget(client: Client, keys: Keys, cursor: int, now: int) -> tuple[int, int]:
     """Forget those of the next limits that are as good as new; return how many, and where to go on."""
-    cursor, page = client.command("HSCAN", keys.limits, cursor, "COUNT", MOST_AT_ONCE)
+    cursor, page = client.command("HSCAN", keys.limits, cursor, "COUNT", LOOKED_AT)
     idle = [word for name, text in page.items() if admission.is_idle(_level(text), now) for word in (name, text)]
     return client.run(scripts.FORGET, *idle) if idle else 0, cursor
 
