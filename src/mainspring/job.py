@@ -234,6 +234,11 @@ def asks_for_leave(job: Job) -> bool:
     return job.limits is not None or job.order_key is not None
 
 
+def may_free_others(job: Job) -> bool:
+    """May others wait for what becomes of this job, and stand in line once that is stored?"""
+    return asks_for_leave(job) or job.unique_key is not None
+
+
 def is_repeat(job: Job, stored: Job) -> bool:
     """Has this outcome of a claim been stored before, so that the reply to that write was lost?"""
     # The counters tell a repeated retry from one that comes after the job was rescued: both end READY, same token.

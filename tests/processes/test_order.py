@@ -2,6 +2,9 @@
 
 import threading
 
+from mainspring import job as machine
+from mainspring.clock import SECOND
+from mainspring.payload import encode_arguments
 from tests.app import hard
 from tests.processes.conftest import wait_until
 from tests.processes.test_unique import kill_now_and_then
@@ -34,6 +37,27 @@ def test_each_begins_after_the_one_before_has_ended(start_worker, broker, tmp_pa
     wait_until(lambda: not broker.search(states=["ready", "deferred", "parked", "running"], limit=1), timeout=90.0)
     for key in KEYS:
         assert ended_in_order(log.read_text(), key) == list(range(enqueued[key]))
+
+
+def test_a_drain_runs_what_its_own_jobs_have_kept_waiting(start_worker, broker, tmp_path):
+    """They stand at places that its claims have passed, and its last look may have found nothing."""
+    log = tmp_path / "runs"
+    at = broker.clock.moment() - 60 * SECOND
+    pushed = [
+        machine.new_job(
+            task_path=hard.in_order.module_path,
+            arguments=encode_arguments("", ["a", step, str(log)], {}, 10_000),
+            queue_name="default",
+            priority=0,
+            at=at + step,
+            order_key="key:line:a",
+            blocks="retrying",
+        )
+        for step in range(4)
+    ]
+    broker.push(pushed)
+    assert start_worker("--drain").wait(60) == 0
+    assert ended_in_order(log.read_text(), "a") == [0, 1, 2, 3]
 
 
 def ended_in_order(text, key):

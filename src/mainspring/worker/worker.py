@@ -409,7 +409,7 @@ class Worker:
         due = [ran.job.due_at for ran in stored if ran.job.due_at is not None]
         if due:
             self._reports.deferred(min(due))
-        if any(ran.job.state == State.READY for ran in stored):
+        if any(ran.job.state == State.READY or machine.may_free_others(ran.job) for ran in stored):
             self._looks.wake()
 
     def _retire_if_too_large(self) -> None:

@@ -477,7 +477,7 @@ def _are_alike(jobs: Sequence[Job]) -> bool:
 
 def _any_keyed(jobs: Sequence[Job]) -> bool:
     """Has any of these a unique key, limits or an order, so that there may be more to do in the same transaction?"""
-    return any(job.unique_key is not None or machine.asks_for_leave(job) for job in jobs)
+    return any(map(machine.may_free_others, jobs))
 
 
 def _wished(wish: Wish) -> list[Any]:
